@@ -59,6 +59,14 @@ def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp
     result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
     assert result.status == 0
     assert "column 2 (home town) holds 'Rome', unknown to the model" in result.err
+    for command, *options in (("evaluate", "--samples", "3"), ("embed", "--out", tmp_path / "z.csv"), ("score",)):
+        strict = invoke(capsys, command, run / "run", other, *options, "--strict")
+        assert strict.status == 2
+        (line,) = strict.err.splitlines()
+        for words in ("column 2 (home town) holds 'Rome'", "entries that the model cannot hold", "(row 1)", "--strict"):
+            assert words in line
+    other.write_text("age,home town,visits,smoker\n30,Oslo,0,1\n41,Oslo,1,0\n")
+    assert invoke(capsys, "evaluate", run / "run", other, "--samples", "3", "--strict").status == 0
 
 
 def test_impute_fills_the_gaps_of_a_file_and_nothing_else(run: Path, capsys, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import tyro
 from tightbound.analysis.base import Analysis
 from tightbound.analysis.table import analyses
 from tightbound.cli import options
-from tightbound.cli.arguments import Command, Flag, OnData, OnRun, OnSplits, Options, SplitName
+from tightbound.cli.arguments import Command, Flag, OnData, OnGivenData, OnSplits, SplitName
 
 _GIVEN = ("seed", "progress")  # `--seed` is an option of every command; progress is always shown
 _GIVEN_AS: dict[str, Any] = {"Trained": Path, "Component": str}  # how a command line names objects of these types
@@ -45,7 +45,7 @@ class PerExample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnOtherData(Options, OnRun):
+class OnOtherData(OnGivenData):
     """Base of the commands on a run and on other data, which must be given."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -55,7 +55,7 @@ class OnOtherData(Options, OnRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnNamedData(Options, OnRun):
+class OnNamedData(OnGivenData):
     """Base of the commands on a run, with data as an option."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None

@@ -58,7 +58,16 @@ class Options:
 
 
 @dataclass(frozen=True)
-class OnData(Options, OnRun):
+class OnGivenData(Options, OnRun):
+    """Base of the commands on a run and perhaps other data."""
+
+    strict: Flag[bool] = False
+    """Stop if DATA hold entries that the model cannot hold, such as an unknown category, instead of taking them as
+    missing."""
+
+
+@dataclass(frozen=True)
+class OnData(OnGivenData):
     """Base of the commands on a run and one split of data."""
 
     data: _Data = None
@@ -69,7 +78,7 @@ class OnData(Options, OnRun):
 
 
 @dataclass(frozen=True)
-class OnSplits(Options, OnRun):
+class OnSplits(OnGivenData):
     """Base of the commands on a run and both splits of its data."""
 
     split: ClassVar[SplitName] = "auto"
