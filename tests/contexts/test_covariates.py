@@ -160,3 +160,13 @@ def test_a_run_keeps_its_covariates(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(pd.read_csv(tmp_path / "z.csv")) == N
     main(["evaluate", run, "--samples", "5"])
     assert "given batch, age" in capsys.readouterr().out
+
+
+def test_analyses_give_samples_the_covariates_of_the_examples(trained: tb.Trained) -> None:
+    """Without them, u would be that of one batch, and v that of one age."""
+    found = trained.diagnose(samples=5)
+    assert found.findings is not None
+    quality = trained.quality()
+    assert quality["classifier_auroc"].value < 0.7
+    moved = trained.attribute(label="T", max_examples=20)
+    assert moved.estimates

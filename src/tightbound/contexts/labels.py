@@ -86,7 +86,7 @@ class Attributes(Context):
 
     def forward(self, seen: Batch) -> Batch:
         """Set `context` (B, size)."""
-        values = seen.label if seen.context is None else seen.context
+        values = seen.beside
         if values is None:
             raise InputError("the model is conditioned on attributes and the data have none; give them as labels")
         return replace(seen, context=self.encode(values.reshape(len(seen), -1)).to(seen.x))

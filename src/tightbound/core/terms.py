@@ -44,6 +44,11 @@ class Batch:
         """Return the position (B,) of each example in the undivided data, the same in all of its parts."""
         return self.positions() if self.origin is None else self.origin
 
+    @property
+    def beside(self) -> Tensor | None:
+        """What conditional models are told beside x: the context of a raw batch, or else the labels."""
+        return self.label if self.context is None else self.context
+
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         """Return some of the examples."""
         return self._each(lambda value: value[rows])

@@ -44,11 +44,6 @@ def infer(model: VAE, batch: Batch) -> tuple[LatentTerms, ...]:
     return groups
 
 
-def given(batch: Batch) -> Tensor | None:
-    """Return what the examples are conditioned on."""
-    return batch.label if batch.context is None else batch.context
-
-
 def source(trained: Trained, batch: Batch) -> str:
     """Say what samples are decoded from, in a sentence or two."""
     model = trained.model
@@ -96,7 +91,7 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
         rows = torch.cat([shown.x.unsqueeze(1).to(drawn), drawn], 1)
         found = [figure("samples", "Completions", explained, rows)]
     else:
-        x = trained.sample(min(DRAWN, DOWN * across), context=None if context is None else given(batch))
+        x = trained.sample(min(DRAWN, DOWN * across), context=None if context is None else batch.beside)
         x = trained.form.take(x, model.observation.source)
         labels = " The labels of test examples are given." * (context is not None)
         explained = f"{source(trained, batch)}{labels} The pictures are means of p(x|z)."
@@ -142,7 +137,7 @@ def table_figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
     if model.context is not None and model.context.completes:
         samples = trained.complete(batch, draw=True)[:, 0]
     else:  # in the contexts of the examples
-        context = None if model.context is None else given(batch)
+        context = None if model.context is None else batch.beside
         samples = trained.form.take(trained.sample(len(batch), draw=True, context=context), model.observation.source)
     real, drawn, domain = batch.x.double().numpy(), samples.double().numpy(), model.observation.source
     columns = min(COLUMNS, real.shape[1])

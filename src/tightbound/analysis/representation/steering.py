@@ -102,14 +102,15 @@ def steer(
         wanted = "other than " + names.class_name(label) if against is None else names.class_name(against)
         raise InputError(f"no test example has a label {wanted}; they have labels {there}")
     start, context = others.mean[rows], None if others.context is None else others.context[rows]
-    own = None if others.label is None else others.label[rows]
+    own, beside = (None if each is None else each[rows] for each in (others.label, picked.context))
     goal = names.class_name(label)
     moved_from = f"not of class {goal}" if against is None else f"of class {names.class_name(against)}"
     target = f"{LINEAR}, fitted to latent codes of training examples; decoded means are encoded again"
     estimates, decoded, predicted = {}, [], []
     for s in strengths:
         decoded.append(decode(model, start + s * vector, context=context))
-        again = encode(model, Batch(into_domain(model, decoded[-1]), label=own), seed=seed).mean.double().numpy()
+        shifted = Batch(into_domain(model, decoded[-1]), label=own, context=beside)
+        again = encode(model, shifted, seed=seed).mean.double().numpy()
         predicted.append(probe.predict(again) == label)
         estimates[f"{s:+g}"] = accuracy(predicted[-1]).estimate(
             unit="share", target=target, estimator="share; Wilson's standard error",

@@ -115,15 +115,15 @@ def mann_whitney(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
-    """Return draws of x; given the labels of test examples, if the model is conditional."""
+    """Return draws of x; given what test examples are conditioned on, if the model is conditional."""
     if model.context is None:
         return sample(model, n, draw=True, seed=seed)
     if model.context.completes:
         raise CompositionError(
             "samples of a model that completes examples contain a part of them, so that all are near to the data"
         )
-    labels = [batch.label for batch in held if batch.label is not None]
-    given = torch.cat(labels) if labels else None
+    told = [batch.beside for batch in held if batch.beside is not None]
+    given = torch.cat(told) if told else None
     return sample(model, n, draw=True, seed=seed, context=None if given is None else given[_spread(n, len(given))])
 
 

@@ -204,7 +204,7 @@ def refuse_completion(model: VAE) -> None:
 
 def given_contexts(model: VAE, examples: Batch) -> Tensor | None:
     """Return the contexts of examples, which their counterparts among the samples are given; None: there are none."""
-    return None if model.context is None else examples.label if examples.context is None else examples.context
+    return None if model.context is None else examples.beside
 
 
 class _Judge(NamedTuple):
