@@ -210,6 +210,9 @@ class Settings:
     """Maximum number of training examples for the code prior, picked at random."""
     validation_size: _Int = None
     """Training examples to set aside for choosing the best epoch; 0: none. Default: a tenth, at most 5000."""
+    labels_fraction: _Float = None
+    """Share of the training labels to keep, the same number of each class; the others count as unknown (for context
+    inferred-labels). Default: all."""
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -248,6 +251,8 @@ class Settings:
             optional = "auto" if name == "lr" else None
             if getattr(self, name) != optional:
                 number(name, getattr(self, name), above=0)
+        if self.labels_fraction is not None:
+            number("labels_fraction", self.labels_fraction, above=0, most=1)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
         for name, choices in (
@@ -340,6 +345,7 @@ class FitOptions(TypedDict, total=False):
     prior_batch_size: int | None
     prior_max_examples: int
     validation_size: int | None
+    labels_fraction: float | None
     seed: int
     precision: Literal["fp32", "bf16"]
     device: str

@@ -136,7 +136,7 @@ class VAE(core.VAE):
             if data.schema.covariates and context is None:
                 context = "covariates"
             if isinstance(context, str):
-                context = _context(context, data, trust)
+                context = _context(context, data, trust, observation.input_shape(shape), built)
             beside = 0 if context is None else context.size
             if isinstance(latents, str):
                 seen = observation.input_shape(shape)
@@ -245,7 +245,7 @@ def _is(component: object, kind: type[_Kind]) -> _Kind:
     return component
 
 
-def _context(text: str, data: Data, trust: bool) -> Context:
+def _context(text: str, data: Data, trust: bool, seen: tuple[int, ...], network: Architecture) -> Context:
     labels = data.train.labels
     if labels is None:  # the data are rendered or read on demand
         labels = next(data.train.epoch(1)).label
@@ -259,8 +259,9 @@ def _context(text: str, data: Data, trust: bool) -> Context:
         raise CompositionError(
             f"covariates= are the context of the model, and context= {text!r} was given too; leave out one of them"
         )
+    supplied |= {"input_shape": seen, "network": network}
     if labels is not None and numbers is not None:
-        found = _labels_of(data, numbers)
+        found = _labels_of(data, numbers, find("context", parse(text).name, trust=trust).partial)
         width = max(labels.shape[1] if one_hot else int(found.max()) + 1, len(data.classes))
         gaps = "classes" not in parse(text).kwargs and not one_hot and not data.classes
         gaps = gaps and not torch.equal(found, torch.arange(width))
@@ -268,11 +269,15 @@ def _context(text: str, data: Data, trust: bool) -> Context:
     return _is(make("context", text, trust=trust, **supplied), Context)
 
 
-def _labels_of(data: Data, numbers: Tensor) -> Tensor:
-    """Return the class numbers that data hold, in increasing order; warn about those without training examples."""
+def _labels_of(data: Data, numbers: Tensor, partial: bool) -> Tensor:
+    """Return the class numbers that data hold, in increasing order; warn about those without training examples.
+
+    With `partial`, -1 is no class.
+    """
     splits = (data.test, data.validation)
     others = [class_numbers(split.labels) for split in splits if split is not None and split.labels is not None]
     found = torch.cat([numbers, *(other for other in others if other is not None)]).unique()
+    found = found[found >= 0] if partial else found
     lacking = [data.schema.class_name(number) for number in found[~torch.isin(found, numbers)].tolist()]
     if lacking:
         warnings.warn(

@@ -104,7 +104,13 @@ def test_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SUPPLIED: dict[str, dict[str, Any]] = {
-    "context": {"classes": 3, "size": 2, "shape": (1, 8, 8), "covariates": [("batch", ["b1", "b2"]), ("age", [])]},
+    "context": {
+        "classes": 3,
+        "size": 2,
+        "shape": (1, 8, 8),
+        "input_shape": (1, 8, 8),
+        "covariates": [("batch", ["b1", "b2"]), ("age", [])],
+    },
     "quantizer": {"size": 8},
     "sampler": {"latent": 3},
     "features": {"shape": (1, 8, 8), "classes": 3},
@@ -123,7 +129,9 @@ BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay", "score")
 
 
 def built(kind: str, name: str) -> Any:
-    parts: dict[str, Any] = {"network": MLP(hidden=(4,))} if kind in ("posterior", "latents", "likelihood") else {}
+    parts: dict[str, Any] = (
+        {"network": MLP(hidden=(4,))} if kind in ("context", "posterior", "latents", "likelihood") else {}
+    )
     if kind == "latents":
         own = find(kind, name).builds  # what it makes by itself
         parts |= {part: built(part, "normal") for part in ("prior", "posterior") if part not in own}

@@ -80,6 +80,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "context": {
         "labels": "tightbound.contexts.labels:Labels",
+        "inferred-labels": "tightbound.contexts.inferred:InferredLabels",
         "attributes": "tightbound.contexts.labels:Attributes",
         "visible": "tightbound.contexts.visible:Visible",
         "covariates": "tightbound.contexts.covariates:Covariates",
@@ -124,6 +125,7 @@ TABLE: dict[str, dict[str, str]] = {
         "vae-gan": "tightbound.objectives.vae_gan:VAEGAN",
         "ms-ssim": "tightbound.objectives.ms_ssim:MSSSIM",
         "lagging": "tightbound.objectives.lagging:Lagging",
+        "m2": "tightbound.objectives.semi_supervised:M2",
     },
     "score": {
         "nll": "tightbound.analysis.detection.scores.bounds:NLL",

@@ -7,6 +7,7 @@ from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.contexts.covariates import Covariates as Covariates
+    from tightbound.contexts.inferred import InferredLabels as InferredLabels
     from tightbound.contexts.labels import Attributes as Attributes
     from tightbound.contexts.labels import Labels as Labels
     from tightbound.contexts.visible import Visible as Visible

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tightbound.components import name_of
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.interfaces import Context
 from tightbound.core.schema import listed
@@ -32,8 +33,9 @@ class Labels(Context):
     def __init__(self, classes: int = 0, known: Sequence[int] = ()) -> None:
         super().__init__()
         if classes == 0:
+            name = name_of(type(self)).rpartition("/")[2]
             raise CompositionError(
-                "context 'labels' needs data with one class label each; give the labels with the data"
+                f"context '{name}' needs data with one class label each; give the labels with the data"
             )
         self.classes = whole("classes", classes, least=1)
         self.shape = (self.classes,)

@@ -72,6 +72,7 @@ class Context(Component, nn.Module, ABC):
     shape: tuple[int, ...]  # shape of one example's context
     description: ClassVar[str]  # such as "given the class label"; appended to the name of the bounded quantity
     completes: ClassVar[bool] = False  # whether c is a part of x, so that the model completes the rest
+    partial: ClassVar[bool] = False  # whether c may be unknown for some examples, whose label is then -1
     classes: int = 0  # number of class labels if c is one (0 .. classes - 1), else 0
     modeled: int | None = None  # number of elements of x that the model explains; None: all
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.objectives.multi_sample import VRMax as VRMax
     from tightbound.objectives.path_gradient import STL as STL
     from tightbound.objectives.path_gradient import DReG as DReG
+    from tightbound.objectives.semi_supervised import M2 as M2
     from tightbound.objectives.thermodynamic import TVO as TVO
     from tightbound.objectives.vae_gan import VAEGAN as VAEGAN
 

@@ -12,7 +12,7 @@ from importlib.resources import files
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
 
-MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "divergences", "discrete")
+MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "divergences", "discrete", "semi_supervised")
 
 
 @dataclass(frozen=True)

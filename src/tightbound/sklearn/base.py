@@ -147,19 +147,21 @@ class Estimator(BaseEstimator):
             raise InputError(f"X has {len(frame)} sample(s), while a minimum of {1 + reset} is required")
         return X
 
-    def _train(self, X: Array | Frame, *, mixed: bool = False, **options: Any) -> Data:
+    def _train(self, X: Array | Frame, *, mixed: bool = False, labels: Array | None = None, **options: Any) -> Data:
         """Train a new model by `tightbound.fit`, and return the training data as it reads them.
 
         Args:
             X: Rows, validated.
             mixed: Whether each column needs a domain of its own.
+            labels: Class number of each row (N,), which the model infers where it is -1.
             **options: Options of `tightbound.fit`, which take precedence over those of the estimator.
         """
         import tightbound as tb
 
         self._seed = seed_of(self.random_state)
-        data = self._opened(X, mixed)
+        data = self._opened(X, mixed, labels)
         parts = {name: copy.deepcopy(getattr(self, name)) for name in COMPONENTS}
+        parts |= {} if labels is None else {"context": copy.deepcopy(cast(Any, self).context)}
         if self.n_components != "auto":
             whole("n_components", self.n_components, least=1)
         model = tb.VAE.for_data(data, latent=cast(Any, self.n_components), seed=self._seed, **parts)
@@ -210,25 +212,26 @@ class Estimator(BaseEstimator):
         settings = Settings.of(self.model_.config)
         suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
 
-    def _opened(self, X: Array | Frame, mixed: bool) -> Data:
+    def _opened(self, X: Array | Frame, mixed: bool, labels: Array | None = None) -> Data:
         """Open training data so that other rows may hold other numbers: no column is bounded by what it has held."""
         from tightbound.data.columns import MAX_OWN
         from tightbound.data.given import training_data
 
+        source: Any = X if labels is None else (X, labels)
         with _advice():
             if self.kinds is not None or (self.likelihood != "auto" and not mixed):
-                return training_data(X, kinds=self.kinds)
+                return training_data(source, kinds=self.kinds)
             if mixed or X.shape[1] <= MAX_OWN:
-                return training_data(X, kinds={})
-            data = training_data(X)
+                return training_data(source, kinds={})
+            data = training_data(source)
             if data.domain.kind != "unit":
                 return data
             x = np.asarray(X)
             constant = (x == x[0]).all(0)
             if not constant.any():
-                return training_data(X, domain="real")
+                return training_data(source, domain="real")
             return training_data(
-                X, kinds=[("values", [v]) if c else "real" for v, c in zip(x[0], constant, strict=True)]
+                source, kinds=[("values", [v]) if c else "real" for v, c in zip(x[0], constant, strict=True)]
             )
 
     def _rows(self, x: Array | Frame) -> Batch:

@@ -102,19 +102,20 @@ def quantized(quantizer: str, prior: str) -> str:
 
 @functools.cache
 def data_for(likelihood: str) -> Data:
-    """Return twelve examples in this likelihood's domain: images (1, 4, 4), or a table."""
+    """Return twelve examples of three classes in this likelihood's domain: images (1, 4, 4), or a table."""
     x = np.random.default_rng(0).random((12, 1, 4, 4)).astype(np.float32)
+    labels = np.arange(12) % 3
     kinds = getattr(find("likelihood", likelihood), "domains", ())
     kind = "unit" if likelihood == "mixture" else next(iter(kinds), None)
     if likelihood == "columns":
         table = np.column_stack([x[:, 0, 0], np.round(x[:, 0, 1]), np.floor(3 * x[:, 0, 2])])
         named = ["real"] * 4 + ["binary"] * 4 + [("levels", 3)] * 4
-        return open_data(table.astype(np.float32), kinds=named)
+        return open_data(table.astype(np.float32), kinds=named, labels=labels)
     if kind == "levels" or kind is None:
-        return open_data(np.floor(5 * x).astype(np.int64), levels=5)
+        return open_data(np.floor(5 * x).astype(np.int64), levels=5, labels=labels)
     if kind == "counts":
-        return open_data(np.floor(7 * x).astype(np.int64), domain="counts")
-    return open_data(np.round(x) if kind == "binary" else x * 0.9 + 0.05, domain=kind)
+        return open_data(np.floor(7 * x).astype(np.int64), domain="counts", labels=labels)
+    return open_data(np.round(x) if kind == "binary" else x * 0.9 + 0.05, domain=kind, labels=labels)
 
 
 def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
@@ -128,14 +129,15 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
 
 
 def _model(c: Combination, seed: int = 0) -> VAE:
-    """Build the model, which does not depend on the objective."""
+    """Build the model, which depends on the objective only through the context that it needs."""
 
     def text(kind: str) -> str:
         name = getattr(c, kind)
         return "auto" if name == "-" else SMALL[kind].get(name) or name
 
+    context = None if c.objective == "-" else find("objective", c.objective).context
     return VAE.for_data(
-        data_for(c.likelihood), latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
+        data_for(c.likelihood), context=context, latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
         likelihood=text("likelihood"), latents=text("latents"), prior=text("prior"), posterior=text("posterior"),
         seed=seed,
     ).double().eval()  # fmt: skip
@@ -178,7 +180,8 @@ def why_not(c: Combination) -> str | None:
     Raises:
         Exception: Any error other than a TightboundError.
     """
-    made = _cached(replace(c, objective="-"))
+    needed = find("objective", c.objective).context  # pyright: ignore[reportAttributeAccessIssue]
+    made = _cached(c if needed else replace(c, objective="-"))
     if isinstance(made, TightboundError):
         return str(made)
     try:

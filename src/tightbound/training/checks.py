@@ -148,6 +148,15 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
     model.train(was_training)
 
 
+def check_partial_labels(model: VAE, settings: Settings) -> None:
+    """Raise CompositionError if labels are to be hidden from a model that does not infer them."""
+    if settings.labels_fraction is not None and (model.context is None or not model.context.partial):
+        raise CompositionError(
+            f"labels_fraction={settings.labels_fraction:g} hides class labels, and this model does not infer them; use "
+            "context='inferred-labels' with objective='m2', or leave it out"
+        )
+
+
 def check_batch_norm(model: VAE, train: Split, first: Batch, batch_size: int) -> None:
     """Check that batch normalization gets no batch with a single value per channel.
 

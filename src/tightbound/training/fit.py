@@ -19,7 +19,8 @@ from tightbound.config import Settings
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.data import Data
+from tightbound.data import Data, Indexed
+from tightbound.data.few_labels import few_labels
 from tightbound.data.memory import keep_freed_memory
 from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
@@ -31,6 +32,7 @@ from tightbound.training.checks import (
     check_fits,
     check_memory,
     check_objective,
+    check_partial_labels,
     check_resumable,
     choose_device,
     validation_size,
@@ -137,13 +139,19 @@ def _fit(
     if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
         resume, overwrite = True, False
     check_fits(model, data)
+    check_partial_labels(model, settings)
     model.learn_names(data.schema)
+    if settings.labels_fraction is not None:
+        data = few_labels(data, settings.labels_fraction, settings.seed)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     device = choose_device(settings.device)
     batch_size = Suited.to(model, settings).batch_size
     check_memory(model, objective, min(batch_size, train.size or 1), device)
     if model.starter is not None:
         model.starter(model, train)  # with training examples only
+    repeated = objective.rows(train.labels)
+    if repeated is not None and isinstance(train, Indexed):
+        train = train.subset(repeated)
     if settings.patience is not None and validation is None:
         raise InputError("patience= needs validation data, and there are none; pass validation= or validation_size=")
     first = next(train.epoch(min(8, batch_size)))

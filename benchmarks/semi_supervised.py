@@ -1,0 +1,113 @@
+"""Classification error on MNIST with few labels: M2 and M1+M2 of Kingma et al. 2014, and the labels alone.
+
+    TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 100 --seeds 3
+    TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 1000 --seeds 3 --models m2 --minutes 40
+
+The same labels, as many of each class, are given to all models; another seed picks others. `labels` is the classifier
+q(y | x) alone, trained on the labeled images, and `logistic` is logistic regression on them. M2 is `--recipe m2`; M1+M2
+is `VAEClassifier` on latent codes of a VAE, which is trained for at most half the minutes.
+
+The paper reports, for 100 and 1000 labels, 11.97% and 3.60% (M2) and 3.33% and 2.40% (M1+M2) after thousands of epochs.
+The output is the error on the 10,000 test images, with its standard error over seeds, and the minutes of one seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+import tightbound as tb
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
+from tightbound.data.few_labels import few_labels
+from tightbound.sklearn import VAEClassifier
+
+Error = Callable[[Any, int, float], float]
+
+
+def split(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images in [0, 1] (N, 784) and labels (N,)."""
+    batch = next(data.epoch(len(data)))
+    return batch.x.flatten(1).float() / 255, batch.label
+
+
+def logistic(data: Any, seed: int, minutes: float) -> float:
+    """Return the error of logistic regression on the labeled images."""
+    (x, y), (xt, yt) = split(data.train), split(data.test)
+    return 1 - LogisticRegression(max_iter=2000).fit(x[y >= 0], y[y >= 0]).score(xt, yt)
+
+
+def labels(data: Any, seed: int, minutes: float) -> float:
+    """Return the error of a network with 500 hidden units on the labeled images, binarized at random at each step."""
+    (x, y), (xt, yt) = split(data.train), split(data.test)
+    x, y = x[y >= 0], y[y >= 0]
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(784, 500), nn.ReLU(), nn.Linear(500, 10))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(500):
+        rows = torch.randint(len(x), (200,))
+        loss = nn.functional.cross_entropy(network(torch.bernoulli(x[rows])), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float((network(xt).argmax(1) != yt).double().mean())
+
+
+def m2(data: Any, seed: int, minutes: float) -> float:
+    """Return the error of the recipe `m2`."""
+    trained = tb.train(data, recipe="m2", minutes=minutes, seed=seed, quiet=True)
+    test = next(data.test.epoch(len(data.test)))
+    model: Any = trained.model.eval()
+    seen = model.observe(Batch(test.x), Noise("test"), context=False)
+    return float((model.context.log_probabilities(seen).argmax(1) != test.label).double().mean())
+
+
+def m1_m2(data: Any, seed: int, minutes: float) -> float:
+    """Return the error of `VAEClassifier` on latent codes of a VAE."""
+    m1 = tb.train(
+        data, likelihood="bernoulli", observation="binarized(mode='dynamic')", network="mlp(hidden=(600, 600))",
+        latent=50, objective="elbo(beta=linear(share=0.2))", epochs=40, batch_size=200,
+        schedule="cosine(warmup=200, final=0.02)", minutes=minutes / 2, seed=seed, quiet=True,
+    )  # fmt: skip
+    train: Any = next(data.train.epoch(len(data.train)))
+    test: Any = next(data.test.epoch(len(data.test)))
+    codes, new = m1.encode(train.x).numpy(), m1.encode(test.x).numpy()
+    classifier = VAEClassifier(
+        10, network="mlp(hidden=(500,))", likelihood="gaussian(scale='per-dimension')", lr=1e-3, batch_size=200,
+        random_state=seed, fit_options={"minutes": minutes / 2},
+    ).fit(codes, train.label.numpy())  # fmt: skip
+    return 1 - classifier.score(new, test.label.numpy())
+
+
+MODELS: dict[str, Error] = {"logistic": logistic, "labels": labels, "m2": m2, "m1-m2": m1_m2}
+
+
+def main() -> None:
+    """Print the errors of all models."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=40, help="longest time of one training")
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
+    options = parser.parse_args()
+    data = tb.data.open("mnist")
+    for name in options.models:
+        errors, start = [], time.monotonic()
+        for seed in range(options.seeds):
+            few = few_labels(data, options.labels / len(data.train), seed)
+            errors.append(MODELS[name](few, seed, options.minutes))
+            print(f"{name}: seed {seed}: {errors[-1]:.2%}", flush=True)
+        minutes = (time.monotonic() - start) / 60 / options.seeds
+        stderr = np.std(errors, ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else np.nan
+        print(f"{name}: {options.labels} labels: {np.mean(errors):.2%} +- {stderr:.2%} ({minutes:.1f} min)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Labels of some examples only, to learn from the others without theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import InputError
+from tightbound.core.noise import key_seed
+from tightbound.core.terms import Batch, class_numbers
+from tightbound.data.dataset import Data
+from tightbound.data.split import Indexed, Subset
+
+
+def few_labels(data: Data, fraction: float, seed: int) -> Data:
+    """Return the data with the labels of a share of the training examples; others have the label -1 (unknown).
+
+    Args:
+        data: Data whose labels are classes.
+        fraction: Share of the labels to keep, in (0, 1]; the same number of each class, at least one.
+        seed: Random seed of the choice.
+
+    Raises:
+        InputError: If the training examples have no class labels, or are not held with random access.
+    """
+    numbers = class_numbers(data.train.labels)
+    if numbers is None or not isinstance(data.train, Indexed):
+        raise InputError("labels_fraction= keeps some class labels of the training data, and these have none")
+    generator = torch.Generator().manual_seed(key_seed("labels", seed))
+    order = torch.randperm(len(numbers), generator=generator)
+    classes = numbers[numbers >= 0].unique()
+    each = max(1, round(fraction * len(numbers) / len(classes)))
+    kept = torch.cat([order[numbers[order] == number][:each] for number in classes])
+    labels = torch.full_like(numbers, -1).index_put((kept,), numbers[kept])
+    return replace(data, train=Relabeled(data.train, labels))
+
+
+class Relabeled(Subset):
+    """Examples of another split with other labels (N,)."""
+
+    def __init__(self, base: Indexed, labels: Tensor) -> None:
+        super().__init__(base, torch.arange(len(base)))
+        self.labels = labels
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        return self._relabeled(super().batch(indices))
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        return map(self._relabeled, super().batches(plan, seed))
+
+    def subset(self, indices: Tensor | Sequence[int]) -> Indexed:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """See `Indexed.subset`."""
+        return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
+
+    def _relabeled(self, batch: Batch) -> Batch:
+        assert self.labels is not None
+        return replace(batch, label=self.labels[batch.positions()])

@@ -1,0 +1,61 @@
+"""`labels_fraction=` keeps some labels of each class, and the training data hide the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import tightbound as tb
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
+from tightbound.data.few_labels import few_labels
+from tightbound.data.given import training_data
+
+LABELS = torch.cat([torch.zeros(150), torch.ones(40), torch.full((10,), 2)]).long()
+DATA = tb.data.open(torch.rand(200, 3), labels=LABELS, domain="unit")
+
+
+def test_as_many_labels_of_each_class_are_kept() -> None:
+    own = training_data((torch.rand(200, 3), LABELS))
+    few = few_labels(own, 0.03, seed=0)
+    kept = few.train.labels
+    assert kept is not None
+    assert [int((kept == k).sum()) for k in (-1, 0, 1, 2)] == [194, 2, 2, 2]
+    assert torch.equal(kept[kept >= 0], LABELS[kept >= 0])
+    other = few_labels(own, 0.03, seed=1).train.labels
+    assert other is not None
+    assert not torch.equal(kept, other)
+
+
+def test_no_batch_of_training_or_validation_examples_shows_a_hidden_label() -> None:
+    few: Any = few_labels(DATA, 0.05, seed=0)
+    train, validation = few.held_out(50)
+    seen = [batch.label for split in (train, validation) for batch in split.epoch(7, key=(1,))]
+    assert sorted(torch.cat(seen).tolist()) == sorted(few.train.labels.tolist())
+    assert (next(few.test.epoch(5)).label >= 0).all()
+
+
+def test_labels_are_hidden_only_where_there_are_classes() -> None:
+    with pytest.raises(InputError, match=r"labels_fraction= .* these have none"):
+        few_labels(tb.data.open(torch.rand(20, 3)), 0.5, seed=0)
+
+
+def test_a_model_that_does_not_infer_labels_refuses_to_lose_them() -> None:
+    with pytest.raises(CompositionError, match=r"labels_fraction=0\.1.*inferred-labels"):
+        tb.train(DATA, labels_fraction=0.1, latent=1, epochs=1, quiet=True)
+
+
+def test_a_run_with_few_labels_records_it_and_infers_the_classes_of_new_examples(tmp_path) -> None:
+    x = torch.randn(400, 2) * 0.3 + 3 * torch.eye(2)[torch.arange(400) % 2]
+    tb.train(
+        (x, torch.arange(400) % 2), context="inferred-labels", objective="m2", labels_fraction=0.02, latent=1,
+        epochs=20, lr=0.01, network="mlp(hidden=(8,))", domain="real", quiet=True, run=tmp_path / "run",
+    )  # fmt: skip
+    trained = tb.load(tmp_path / "run")
+    assert trained.config["labels_fraction"] == 0.02
+    model: Any = trained.model
+    seen = model.observe(Batch(x), Noise("x"), context=False)
+    assert (model.context.log_probabilities(seen).argmax(1) == torch.arange(400) % 2).double().mean() > 0.98
