@@ -72,6 +72,20 @@ def test_columns_keep_their_dependence(synthesizer: VAESynthesizer) -> None:
     assert date["tagged"].all()
 
 
+def test_new_rows_are_compared_with_held_out_ones(synthesizer: VAESynthesizer) -> None:
+    held = FRAME.sample(100, random_state=0)
+    found = synthesizer.quality(held[reversed(held.columns)], target="sex")
+    assert {"mass", "sex", "length is missing"} <= {*found.details["columns"]}
+    assert found.floor["target_score"].value > 0.95
+    assert found["column_distance"].value > 0
+    with pytest.raises(tb.TightboundError, match="lacks the columns mass"):
+        synthesizer.quality(held.drop(columns="mass"))
+    with pytest.raises(tb.TightboundError, match="training data"):
+        pickle.loads(pickle.dumps(synthesizer)).quality(held)
+    array = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(R.normal(size=(60, 2)))
+    assert {*array.quality(R.normal(size=(30, 2))).details["columns"]} == {"0", "1"}
+
+
 def test_draws_depend_on_the_seed(synthesizer: VAESynthesizer) -> None:
     assert synthesizer.sample(5).equals(synthesizer.sample(5))
     assert not synthesizer.sample(5).equals(synthesizer.sample(5, random_state=1))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import narwhals as nw
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tightbound.core.errors import InputError, suggestion, whole
+from tightbound.core.schema import listed
 from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.spelling import Column, columns_of
 from tightbound.sklearn.tables import Array, as_frame, missing, spelled
+
+if TYPE_CHECKING:
+    from tightbound.analysis.samples.sample_quality import SampleQuality
 
 
 class VAESynthesizer(Estimator):
@@ -42,11 +46,10 @@ class VAESynthesizer(Estimator):
         frame = as_frame(X)
         self._is_array = frame is None
         if frame is None:
-            frame = nw.from_dict({str(i): column for i, column in enumerate(np.asarray(x).T)}, backend="pyarrow")
+            frame = _of_array(np.asarray(x))
         lacks = missing(frame.to_native())
         self._columns: list[Column] = columns_of(frame, lacks)
-        own = [i for i, column in enumerate(self._columns) if column.modeled]
-        if not own:
+        if not any(column.modeled for column in self._columns):
             raise InputError(
                 "no column of X has two different values: there is nothing to learn; pass rows that differ"
             )
@@ -55,13 +58,8 @@ class VAESynthesizer(Estimator):
             for column in self._columns
             if column.modeled and column.missing > 0
         }
-        marks = [
-            nw.new_series(self._marks[column.name], lacks[:, i], backend=frame.implementation)
-            for i, column in enumerate(self._columns)
-            if column.name in self._marks
-        ]
-        self._names = [self._columns[i].name for i in own] + [mark.name for mark in marks]
-        self._train_sampled(frame[:, own].with_columns(*marks).to_native(), mixed=True)
+        self._names = [column.name for column in self._columns if column.modeled] + [*self._marks.values()]
+        self._train_sampled(self._marked(frame), mixed=True)
         return self
 
     def sample(
@@ -110,6 +108,43 @@ class VAESynthesizer(Estimator):
         rows = nw.concat([series.to_frame() for series in new], how="horizontal")
         return rows.to_numpy() if self._is_array else rows.to_native()
 
+    def quality(self, X: Any, *, target: Any = None) -> SampleQuality:
+        """Compare new rows with held-out rows, and training rows likewise, which is the floor.
+
+        Gaps count: each column with missing entries has a second column that marks them, "NAME is missing".
+
+        Args:
+            X: Rows that the model was not trained on, with the columns of `fit`; at least 20.
+            target: Column to predict from the others, by trees that are trained on new rows and tested on X.
+
+        Returns:
+            The estimates of `tightbound.Trained.quality`, by name: `print` shows all of them.
+
+        Raises:
+            InputError: If X lacks a column, there are too few rows, or the estimator comes from a pickle, which holds
+                no training rows.
+        """
+        check_is_fitted(self)
+        frame = as_frame(X)
+        if frame is None:
+            frame = _of_array(np.asarray(X))
+        known = [str(name) for name in frame.columns]
+        lacking = [str(column.name) for column in self._columns if str(column.name) not in known]
+        if lacking:
+            raise InputError(f"X lacks the columns {listed(lacking)}; pass rows with the columns of fit()")
+        name = None if target is None else str(target)
+        return self.model_.quality(self._marked(frame), target=name, seed=self._seed)
+
+    def _marked(self, frame: nw.DataFrame[Any]) -> Any:
+        """Return the columns that the model has, with those that mark missing entries, as a data frame."""
+        lacks = missing(frame.to_native())
+        marks = [
+            nw.new_series(mark, lacks[:, frame.columns.index(name)], backend=frame.implementation)
+            for name, mark in self._marks.items()
+        ]
+        own = [frame.columns.index(column.name) for column in self._columns if column.modeled]
+        return frame[:, own].with_columns(*marks).to_native()
+
     def _written(
         self,
         column: Column,
@@ -146,6 +181,11 @@ class VAESynthesizer(Estimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about entries that are not given
             return self._rows(frame.to_native()).x[0]
+
+
+def _of_array(x: Array) -> nw.DataFrame[Any]:
+    """Return an array (N, D) as a data frame with the columns "0", "1", ..."""
+    return nw.from_dict({str(i): column for i, column in enumerate(x.T)}, backend="pyarrow")
 
 
 def _unused(name: str, names: Sequence[Any]) -> str:

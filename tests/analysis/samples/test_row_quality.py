@@ -163,6 +163,17 @@ def test_missing_entries_are_left_out() -> None:
     assert "about as much like the test data" in found.sentences[0]
 
 
+def test_a_column_without_entries_is_left_out() -> None:
+    parts = [table(i, 60) for i in range(3)]
+    parts[1][:, 1] = np.nan
+    found = compare_rows(*parts, columns=COLUMNS, names=NAMES, target="color")
+    assert {*found.details["columns"]} == {"sex", "length", "color"}
+    assert all(number.value is not None for number in found.estimates.values())
+    parts[1][:] = np.nan
+    with pytest.raises(InputError, match="no column has enough entries"):
+        compare_rows(*parts, columns=COLUMNS, names=NAMES)
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [

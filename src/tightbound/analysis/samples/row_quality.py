@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from tightbound.data.split import ArraySplit
 from tightbound.inference import infer
 
 FEWEST = 20  # rows that standard errors need
+LEAST_KNOWN = 5  # entries of a column that is compared
 LARGE = 10_000  # rows that a predictor of the target is trained on, at most
 
 
@@ -151,10 +152,16 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
     if n < FEWEST:
         raise InputError(f"{n} rows of one kind are too few to compare; needed: at least {FEWEST} of each")
     x, y, z, new = (part.double().numpy() for part in (samples[:n], rows.real[:n], other, useful))
+    held = [i for i in range(x.shape[1]) if all(_known(part[:n, i]) >= LEAST_KNOWN for part in (x, y, z))]
+    if not held:
+        raise InputError("no column has enough entries to compare; give rows whose entries are known")
     levels = [own.levels or 0 if own.kind == "categories" else 0 for own in rows.columns]
-    own, floor = _Measures.of(rows, x, y, levels), _Measures.of(rows, z[:n], y, levels)
-    place = np.nanargmax([a.value - b.value for a, b in zip(own.columns, floor.columns, strict=True)])
-    estimates, base = own.estimates(rows, n, int(place)), floor.estimates(rows, n, int(place), "training rows")
+    columns, names = [rows.columns[i] for i in held], [rows.names[i] for i in held]
+    own, floor = (_Measures.of(part[:, held], y[:, held], [levels[i] for i in held], rows.seed) for part in (x, z[:n]))
+    place = int(np.argmax([a.value - b.value for a, b in zip(own.columns, floor.columns, strict=True)]))
+    target = f"against {rows.about['data']}"
+    estimates = own.estimates(names[place], place, n=n, target=f"{rows.about['samples']}; {target}")
+    base = floor.estimates(names[place], place, n=n, target=f"training rows; {target}")
     if rows.target is not None:
         found, real = prediction(
             new, z, rows.real.double().numpy(), rows.names.index(rows.target), rows.columns, levels, rows.target,
@@ -170,27 +177,27 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
     base["too_near"] = near["too_near_test"]
     tables = [
         *floor_table(estimates, base),
-        shown.columns_table(rows.names, rows.columns, own.columns, floor.columns),
-        *shown.pairs_table(rows.names, own.pairs, floor.pairs),
+        shown.columns_table(names, columns, own.columns, floor.columns),
+        *shown.pairs_table(names, own.pairs, floor.pairs),
     ]
     return SampleQuality(
         estimates,
         tables=tables,
-        figures=shown.figures(rows.names, rows.columns, x, y, own.columns),
+        figures=shown.figures(names, columns, x[:, held], y[:, held], own.columns),
         sentences=[
             *verdict(estimates, base, shown.MEANING),
-            shown.worst_sentence(rows.names[int(place)], estimates, base),
+            shown.worst_sentence(names[place], estimates, base),
         ],
         caption=f"{n:,} samples ({rows.about['samples']}) against as many rows ({rows.about['data']}). Floor: as many "
         "training rows instead of samples, the best that can be expected.",
         details={
             "floor": {name: asdict(each) for name, each in base.items()},
-            "intervals": own.intervals(int(place)),
-            "floor_intervals": floor.intervals(int(place)),
+            "intervals": own.intervals(place),
+            "floor_intervals": floor.intervals(place),
             "about": dict(rows.about),
             "classes": {},
-            "columns": {name: each.value for name, each in zip(rows.names, own.columns, strict=True)},
-            "worst_column": rows.names[int(place)],
+            "columns": {name: each.value for name, each in zip(names, own.columns, strict=True)},
+            "worst_column": names[place],
         },
     )
 
@@ -204,11 +211,11 @@ class _Measures(NamedTuple):
     auroc: Measured
 
     @classmethod
-    def of(cls, rows: Rows, x: Array, y: Array, levels: Sequence[int]) -> _Measures:
+    def of(cls, x: Array, y: Array, levels: Sequence[int], seed: int) -> _Measures:
         """Compare rows x (n, D) with rows y (n, D)."""
-        mean, columns = two_sample.marginal_distances(x, y, [own > 0 for own in levels], rows.seed)
-        pairs = two_sample.dependence(x, y, levels, rows.seed)
-        return cls(mean, columns, pairs, two_sample.classifier_auroc(x, y, levels, rows.seed))
+        mean, columns = two_sample.marginal_distances(x, y, [own > 0 for own in levels], seed)
+        pairs = two_sample.dependence(x, y, levels, seed)
+        return cls(mean, columns, pairs, two_sample.classifier_auroc(x, y, levels, seed))
 
     def named(self, place: int) -> dict[str, Measured]:
         """Return the numbers by name, with the column at `place` as the worst one."""
@@ -219,18 +226,21 @@ class _Measures(NamedTuple):
         """Return 95% intervals by name."""
         return {name: [each.low, each.high] for name, each in self.named(place).items()}
 
-    def estimates(self, rows: Rows, n: int, place: int, target: str | None = None) -> dict[str, Estimate]:
-        """Return the numbers as estimates, in the order in which they are shown."""
-        target = f"{target or rows.about['samples']}; against {rows.about['data']}"
+    def estimates(self, column: str, place: int, **facts: Any) -> dict[str, Estimate]:
+        """Return the numbers as estimates, in the order in which they are shown; `column` is the worst one."""
         found = self.named(place)
         return {
             name: Estimate(
-                found[name].value, found[name].stderr, n=n, target=target, unit=unit, estimator=how,
-                description=text.format(column=rows.names[place]),
+                found[name].value, found[name].stderr, unit=unit, estimator=how, description=text.format(column=column),
+                **facts,
             )
             for name, (unit, how, text) in shown.NUMBERS.items()
             if name in found
         }  # fmt: skip
+
+
+def _known(column: Array) -> int:
+    return int((~np.isnan(column)).sum())
 
 
 def _nearness(rows: Rows, samples: Tensor, real: Tensor) -> dict[str, Estimate]:
