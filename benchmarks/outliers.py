@@ -7,9 +7,9 @@
 Six labeled tables: four of scikit-learn, and two that come inside packages (see `defaults.py`). In each, some classes
 are usual and another one is unusual; as many rows of it are left as a tenth of the usual ones. All detectors are fitted
 to these rows without labels, and rank them. Prints the area under the ROC curve with standard errors over seeds, which
-pick the unusual rows, and the mean rank over tables. Others than tightbound get standardized numbers, categories as zeros
-and ones, and means for missing numbers. PCA scores by the squared error of reconstruction from as many components as
-explain 90% of the variance. PyOD's VAE takes part if `--pyod` names a Python that has PyOD and torch.
+pick the unusual rows, and the mean rank over tables. Others than tightbound get standardized numbers, categories as
+zeros and ones, and means for missing numbers. PCA scores by the squared error of reconstruction from as many components
+as explain 90% of the variance. PyOD's VAE takes part if `--pyod` names a Python that has PyOD and torch.
 """
 
 from __future__ import annotations
