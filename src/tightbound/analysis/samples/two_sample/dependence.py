@@ -10,7 +10,7 @@ import numpy as np
 from tightbound.analysis.samples.two_sample.resampling import Array, Measured, jackknife, leave_out
 from tightbound.core.noise import key_seed
 
-WIDTH = 300  # numbers that the compared columns are written in, at most; categories take one each
+WIDTH = 100  # numbers that the compared columns are written in, at most; categories take one each
 
 
 class Dependence(NamedTuple):
