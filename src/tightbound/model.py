@@ -24,6 +24,7 @@ from tightbound.data import Data
 from tightbound.data.given import Source, examples, raw_batch, training_data
 from tightbound.data.options import ReadOptions
 from tightbound.data.start import Start
+from tightbound.likelihoods.columns import FAMILIES
 from tightbound.nn.base import Architecture
 from tightbound.objectives.base import Objective
 from tightbound.objectives.batch_loss import Reduction, batch_loss
@@ -373,7 +374,7 @@ def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
         "levels": "discretized-logistic",
         "counts": "negative-binomial",
         "unit": "continuous-bernoulli",
-        "real": "gaussian(scale='per-dimension')" if len(shape) == 1 else "gaussian",
+        "real": FAMILIES["real"] if len(shape) == 1 else "gaussian",
         "mixed": "columns",
     }
     return defaults[domain.kind]

@@ -58,6 +58,7 @@ LIKELIHOODS = [
     "negative-binomial(dispersion=0.2)",
     "zero-inflated-negative-binomial(dispersion='predicted')",
     "student-t(df=6.0, scale='predicted')",
+    "student-t(df='per-dimension', scale='per-dimension')",
     "mixture(of=gaussian(scale='predicted'), components=2)",
     "mixture(of='student-t(df=7.0)')",
     "mixture(of=poisson())",

@@ -234,8 +234,9 @@ def test_training_starts_at_the_marginals_of_observed_values() -> None:
     x = data.train.batch(torch.arange(len(data.train))).x
     start = model.observation.restore(model.likelihood(torch.zeros(2)).mean)
     wanted = x.nanmean(0)
-    assert torch.allclose(start[[0, 2, 3, 5]], wanted[[0, 2, 3, 5]], atol=2e-2)
-    assert model.likelihood.families[0].log_scale.exp().tolist() == pytest.approx([1, 1], abs=1e-2)  # standardized
+    wanted[0] = x[:, 0].nanmedian()  # the location of a Student's t
+    assert torch.allclose(start[[0, 2, 3, 5]], wanted[[0, 2, 3, 5]], atol=5e-2)
+    assert model.likelihood.families[0].log_scale.exp().tolist() == pytest.approx([1, 1], abs=6e-2)  # standardized
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tightbound.nn.base import Network, Shape, fold
 from tightbound.nn.modules import likelihood_network
 
 FAMILIES = {
-    "real": "gaussian(scale='per-dimension')",
+    "real": "student-t(scale='per-dimension', df='per-dimension')",
     "binary": "bernoulli",
     "levels": "categorical",
     "categories": "categorical",
@@ -43,10 +43,10 @@ class Columns(Likelihood):
         network: An architecture, or a module (B, features) -> (B, all parameters); None: features are the parameters.
         kinds: The kind of each column: "real", "binary", "counts", "whole", "unit", ("levels", K),
             ("values", numbers), ("categories", words).
-        families: Families to use instead of gaussian (with a scale per column), bernoulli, categorical,
-            negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or
-            one per column (None: the default for its kind). The family of a "values" column is a distribution of the
-            positions of its numbers, which are levels.
+        families: Families to use instead of student-t (with a scale and degrees of freedom for each column),
+            bernoulli, categorical, negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind,
+            {"real": "gaussian"}, or one per column (None: the default for its kind). The family of a "values" column is
+            a distribution of the positions of its numbers, which are levels.
 
     Raises:
         InputError: If a kind or family is unknown.

@@ -22,8 +22,8 @@ class StudentT(LocationScaleLikelihood):
         shape, features, network: As for `ElementwiseLikelihood`.
         scale: A number, "shared", "per-dimension" or "predicted", as for a Gaussian; the standard deviation is scale *
             sqrt(df / (df - 2)).
-        df: Degrees of freedom: a number above 2, so that the variance exists, or "shared": 2 + exp(one learned number),
-            which starts at 10.
+        df: Degrees of freedom: a number above 2, so that the variance exists, or 2 + exp(a learned number), which
+            starts at 10: "shared", one for all elements, or "per-dimension", one for each.
 
     References:
         Student-t variational autoencoder for robust density estimation (Takahashi et al. 2018), IJCAI,
@@ -38,13 +38,14 @@ class StudentT(LocationScaleLikelihood):
         features: int | None = None,
         network: Network | None = None,
         scale: Scale = "shared",
-        df: float | Literal["shared"] = "shared",
+        df: float | Literal["shared", "per-dimension"] = "shared",
     ) -> None:
         super().__init__(shape, features, network, scale)
-        if isinstance(df, str) and df != "shared":
-            raise InputError(f"df = {df!r}; needed: a number above 2, or 'shared'")
+        if isinstance(df, str) and df not in ("shared", "per-dimension"):
+            raise InputError(f"df = {df!r}; needed: a number above 2, 'shared' or 'per-dimension'")
         self.fixed_df = None if isinstance(df, str) else number("df", df, above=2)
-        self.log_excess = nn.Parameter(torch.tensor(math.log(8.0))) if isinstance(df, str) else None
+        learned = {"shared": (), "per-dimension": self.shape}.get(str(df))
+        self.log_excess = None if learned is None else nn.Parameter(torch.full(learned, math.log(8.0)))
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at locations and, if predicted, log scales."""
