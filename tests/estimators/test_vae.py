@@ -222,3 +222,18 @@ def test_warm_start_begins_at_the_weights_that_there_are() -> None:
     assert_allclose(warm.transform(X), cold.transform(X), atol=1e-3)
     assert warm.history_[-1]["epoch"] == 31
     assert np.abs(warm.set_params(warm_start=False).fit(X).transform(X) - cold.transform(X)).max() > 0.1
+
+
+def test_a_latent_sampler_is_fitted_when_samples_are_needed() -> None:
+    """Training of a plain autoencoder leaves the codes far from the prior."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 5)) + 5
+    vae = VAE(2, objective="elbo(beta=0.001)", lr=0.05, network="mlp(hidden=(4,))", max_epochs=15, random_state=0).fit(
+        x
+    )
+    vae.transform(x)
+    assert "gaussian-mixture" not in repr(vae.model_)
+    again = pickle.loads(pickle.dumps(clone(vae).fit(x)))
+    drawn = vae.sample(50)
+    assert "gaussian-mixture" in repr(vae.model_)
+    assert_array_equal(again.sample(50), drawn)

@@ -119,6 +119,8 @@ class Estimator(BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
+        if hasattr(self, "model_"):
+            self._sampled()  # a pickle lacks the data that this needs
         state: dict[str, Any] = dict(cast("Mapping[str, Any]", super().__getstate__()))
         if "model_" in state:
             from tightbound.sklearn.packing import pack
@@ -195,6 +197,7 @@ class Estimator(BaseEstimator):
         own |= {} if self.max_epochs == "auto" else {"epochs": self.max_epochs}
         options = {**own, **(self.fit_options or {}), **options}
         self.model_ = tb.fit(model, data, copy.deepcopy(self.objective), **options)
+        self._suited = True
         last = self.history_[-1] if self.history_ else {"epoch": 0, "step": 0}
         further = [
             {**row, **{name: row[name] + last[name] for name in ("epoch", "step")}} for row in self.model_.metrics
@@ -202,15 +205,25 @@ class Estimator(BaseEstimator):
         self.history_ = [*self.history_, *further]
 
     def _train_sampled(self, X: Array | Frame, *, mixed: bool = False) -> None:
-        """Train the model as `_train` does, and fit a latent sampler if latent codes do not match the prior."""
-        self._suit_samples(self._train(X, mixed=mixed))
+        """Train the model as `_train` does; `_sampled` then suits its samples."""
+        self._train(X, mixed=mixed)
+        self._suited = False
 
-    def _suit_samples(self, data: Data) -> None:
+    def _sampled(self) -> Trained:
+        """Return the model for sampling: at first, fit a latent sampler if latent codes do not match the prior.
+
+        It is not fitted before samples are needed, since it may take as long as a short training.
+        """
         from tightbound.config import Settings
+        from tightbound.inference.fitting import chosen_sampler
         from tightbound.recipes.afterwards import Afterwards, suit_samples
 
-        settings = Settings.of(self.model_.config)
-        suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
+        data = None if self._suited else self.model_.data
+        self._suited = True
+        if data is not None and chosen_sampler(self.model_.folder) is None:
+            settings = Settings.of(self.model_.config)
+            suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
+        return self.model_
 
     def _opened(self, X: Array | Frame, mixed: bool, labels: Array | None = None) -> Data:
         """Open training data so that other rows may hold other numbers: no column is bounded by what it has held."""

@@ -93,14 +93,14 @@ class VAESynthesizer(Estimator):
             from tightbound.inference.conditional import sample_given
             from tightbound.inference.fitting import chosen_sampler
 
-            sampler = chosen_sampler(self.model_.folder)
+            sampler = chosen_sampler(self._sampled().folder)
             codes = None if sampler is None else sampler.sample
             found = sample_given(self.model_.model, n_samples, self._given(given), codes=codes, seed=seed)
             x, self.effective_sample_size_ = found.x, found.effective
             if found.warning:
                 warnings.warn(found.warning, stacklevel=2)
         else:
-            x = self.model_.sample(n_samples, draw=True, seed=seed)
+            x = self._sampled().sample(n_samples, draw=True, seed=seed)
         stored = self.model_.form.give(x, self.model_.model.observation.source).numpy()
         values = dict(zip(self._names, spelled(stored, [own.words for own in domains]).T, strict=True))
         draws = np.random.default_rng(seed)

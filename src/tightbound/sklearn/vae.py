@@ -78,9 +78,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a model on rows X (N, D); y is ignored.
 
-        If validation rows show that the prior does not match the latent codes, a Gaussian mixture is fitted to these,
-        and `sample` uses it, as with `tightbound.train`. With `warm_start`, the weights are those of the last call, and
-        the state of the optimizer begins anew.
+        If validation rows show that the prior does not match the latent codes, the first call of `sample` fits a
+        Gaussian mixture to these, and draws from it, as with `tightbound.train`. With `warm_start`, the weights are
+        those of the last call, and the state of the optimizer begins anew.
 
         Raises:
             InputError: If X cannot be used, or a parameter is out of range.
@@ -88,7 +88,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         self._check_output()
         if self.warm_start and hasattr(self, "model_"):
-            self._suit_samples(self._train_on(self._validated(X)))
+            self._train_on(self._validated(X))
+            self._suited = False
         else:
             self._train_sampled(self._validated(X, reset=True))
         return self
@@ -141,7 +142,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def sample(self, n_samples: int = 1) -> Array | Frame:
         """Draw rows (n_samples, D) from the model: a table, or a data frame if one was fitted."""
         check_is_fitted(self)
-        return self._table(self.model_.sample(n_samples, draw=True, seed=self._seed).numpy())
+        return self._table(self._sampled().sample(n_samples, draw=True, seed=self._seed).numpy())
 
     def score_samples(self, X: Any) -> Array:
         """Return a lower bound on log p(x) of each row (N,), in nats; missing entries are integrated out.
