@@ -286,7 +286,7 @@ def test_the_command_line(cli: Callable[..., Result]) -> None:
                "--run", "run")  # fmt: skip
     assert made.status == 0, made.err
     assert "code-prior" in made.out
-    assert "nll" in made.out
+    assert "elbo" in made.out
     assert "the one value of z each" in " ".join(made.out.split())
     refused = cli("ais", "run", "--temperatures", "2")
     assert refused.status == 2
