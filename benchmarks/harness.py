@@ -31,7 +31,7 @@ from worker import Answer, versions
 
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".peers"
-CELLS = HERE.parent / ".peers-cells"  # scvi-tools needs other versions of packages
+CELLS = HERE.parent / ".peers-cells"  # scvi-tools needs different package versions
 FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
     "asimd", "sve", "bf16", "i8mm",

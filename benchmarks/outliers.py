@@ -4,12 +4,13 @@
     OMP_NUM_THREADS=1 python benchmarks/outliers.py --only wine iris --seeds 1
     OMP_NUM_THREADS=1 python benchmarks/outliers.py --pyod path/to/python
 
-Six labeled tables: four of scikit-learn, and two that come inside packages (see `defaults.py`). In each, some classes
-are usual and another one is unusual; as many rows of it are left as a tenth of the usual ones. All detectors are fitted
-to these rows without labels, and rank them. Prints the area under the ROC curve with standard errors over seeds, which
-pick the unusual rows, and the mean rank over tables. Others than tightbound get standardized numbers, categories as
-zeros and ones, and means for missing numbers. PCA scores by the squared error of reconstruction from as many components
-as explain 90% of the variance. PyOD's VAE takes part if `--pyod` names a Python that has PyOD and torch.
+There are six labeled tables: four of scikit-learn, and two that come with packages (see `defaults.py`). In each table,
+some classes are usual and one class is unusual. The number of unusual rows is reduced to a tenth of the number of usual
+rows. Each detector is fitted to all rows without labels, and ranks them. The script prints the area under the ROC curve
+with standard errors over seeds, which select the unusual rows, and the mean rank over tables. For detectors other than
+tightbound, numbers are standardized, categories are one-hot, and means replace missing numbers. PCA scores a row by its
+squared reconstruction error, with as many components as explain 90% of the variance. PyOD's VAE is included if `--pyod`
+names a Python that has PyOD and torch.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ print(json.dumps(model.decision_scores_.tolist()))
 
 
 def _of(load: Callable[..., Any], unusual: int, usual: tuple[int, ...]) -> Callable[[], tuple[Any, Array]]:
-    """Return a reader of a data set of scikit-learn that marks one class as unusual."""
+    """Return a function that reads a data set of scikit-learn and marks one class as unusual."""
 
     def read() -> tuple[Any, Array]:
         x, y = load(return_X_y=True, as_frame=True)
@@ -59,7 +60,7 @@ def _of(load: Callable[..., Any], unusual: int, usual: tuple[int, ...]) -> Calla
 
 
 def _from(name: str, column: str, unusual: str, leave_out: tuple[str, ...] = ()) -> Callable[[], tuple[Any, Array]]:
-    """Return a reader of a table of `defaults.py` that marks one class as unusual."""
+    """Return a function that reads a table of `defaults.py` and marks one class as unusual."""
 
     def read() -> tuple[Any, Array]:
         table = pd.read_csv(fetched(name))
@@ -79,20 +80,20 @@ TABLES: dict[str, Callable[[], tuple[Any, Array]]] = {
 
 
 def contaminated(x: Any, unusual: Array, seed: int) -> tuple[Any, Array]:
-    """Return all usual rows, and a tenth as many unusual ones, picked at random."""
+    """Return all usual rows and a tenth as many unusual rows, chosen at random."""
     kept = np.random.default_rng(seed).permutation(np.flatnonzero(unusual))[: round(0.1 * (~unusual).sum())]
     rows = np.sort(np.concatenate([np.flatnonzero(~unusual), kept]))
     return x.iloc[rows].reset_index(drop=True), unusual[rows]
 
 
 def standardized(x: Any) -> Array:
-    """Return a table of words and numbers as standardized numbers without gaps."""
+    """Return a table of words and numbers as standardized numbers without missing entries."""
     numbers = pd.get_dummies(x, drop_first=True).astype(float)
     return StandardScaler().fit_transform(SimpleImputer().fit_transform(numbers))
 
 
 def by_pca(x: Array) -> Array:
-    """Return the squared error of reconstruction from the first principal components."""
+    """Return the squared reconstruction error of the first principal components."""
     pca = PCA(0.9).fit(x)
     return np.square(x - pca.inverse_transform(pca.transform(x))).sum(1)
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE", help="tables")
     parser.add_argument("--seeds", type=int, default=5, help="number of random seeds")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the estimator")
-    parser.add_argument("--pyod", type=Path, metavar="PYTHON", help="a Python that has PyOD")
+    parser.add_argument("--pyod", type=Path, metavar="PYTHON", help="Python executable with PyOD installed")
     arguments = parser.parse_args()
     ranks = []
     for name in arguments.only:

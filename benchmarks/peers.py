@@ -3,7 +3,7 @@
     python benchmarks/peers.py
     python benchmarks/peers.py --cells
 
-With --cells, make that of scvi-tools, `.peers-cells`.
+With --cells, make the environment of scvi-tools, `.peers-cells`.
 They are installed from their packages, and run in processes of their own: the product neither imports them nor shares
 an environment with them."""
 

@@ -1,11 +1,12 @@
-"""Classification error on MNIST with few labels: M2 and M1+M2 of Kingma et al. 2014, and the labels alone.
+"""Measure classification errors on MNIST with few labels: M2 and M1+M2 of Kingma et al. 2014, and supervised models.
 
     TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 100 --seeds 3
     TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 1000 --seeds 3 --models m2 --minutes 40
 
-The same labels, as many of each class, are given to all models; another seed picks others. `labels` is the classifier
-q(y | x) alone, trained on the labeled images, and `logistic` is logistic regression on them. M2 is `--recipe m2`; M1+M2
-is `VAEClassifier` on the active units of a VAE, which is trained for at most half the minutes.
+All models are given the same labels, equally many of each class; each seed selects different labels. `labels` is a
+network that is trained on the labeled images only, and `logistic` is logistic regression on them. `m2` is
+`--recipe m2`, and `m1-m2` is `VAEClassifier` on the active units of a VAE, which is trained for at most half the
+minutes.
 
 The paper reports, for 100 and 1000 labels, 11.97% and 3.60% (M2) and 3.33% and 2.40% (M1+M2) after thousands of epochs.
 The output is the error on the 10,000 test images, with its standard error over seeds, and the minutes of one seed.
@@ -101,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=40, help="longest time of one training")
+    parser.add_argument("--minutes", type=float, default=40, help="maximum training time of each model")
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
     data = tb.data.open("mnist")

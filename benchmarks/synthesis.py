@@ -4,10 +4,10 @@
     python benchmarks/peers.py && OMP_NUM_THREADS=1 python benchmarks/synthesis.py --seeds 3 --peers
 
 30% of the rows of each table are held out for testing. `VAESynthesizer`, with its defaults, is fitted to the other rows
-and draws as many new ones; with `--peers` so does CTGAN's TVAE, with its defaults, in the peers' environment (it takes
-no gaps, and gets the rows without). A random forest learns to predict the target from the real training rows, and one
-from the rows of each synthesizer. Prints the accuracy of each on the test rows, and the share of the most frequent
-class, with standard errors over seeds.
+and draws as many new ones. With `--peers`, CTGAN's TVAE does the same with default options, in the peers' environment;
+it does not accept missing entries, and is fitted to the complete rows. One random forest is trained to predict the
+target on the real training rows, and another one on the rows of each synthesizer. The script prints the accuracy of
+each forest on the test rows, and the share of the most frequent class, with standard errors over seeds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def accuracy(train: Any, test: Any, target: str, seed: int) -> float:
 
 
 def of_tvae(race: Race, folder: Path, train: Any, seed: int) -> Any:
-    """Return as many rows of CTGAN's TVAE as there are training rows."""
+    """Return rows of CTGAN's TVAE, as many as there are training rows."""
     known = train.dropna()
     discrete = [name for name in known.columns if not pd.api.types.is_numeric_dtype(known[name])]
     known.to_csv(folder / "train.csv", index=False)
@@ -61,7 +61,7 @@ def of_tvae(race: Race, folder: Path, train: Any, seed: int) -> Any:
 
 
 def compare(name: str, seeds: int, race: Race | None, folder: Path) -> str:
-    """Return the line of one table."""
+    """Return the line with the results of one table."""
     read, target = TABLES[name]
     table, began = read(), time.perf_counter()
     found: dict[str, list[float]] = {}
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE", help="tables")
     parser.add_argument("--seeds", type=int, default=3, help="number of random seeds")
-    parser.add_argument("--peers", action="store_true", help="also CTGAN's TVAE, in the peers' environment")
+    parser.add_argument("--peers", action="store_true", help="also evaluate CTGAN's TVAE, in the peers' environment")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tvae = [Contestant("TVAE", "contestants/tvae.py", python=peers_python())] if arguments.peers else []

@@ -9,16 +9,16 @@ import numpy as np
 
 
 def counts(logarithms: np.ndarray) -> np.ndarray:
-    """Return counts (N, D) of log1p(count * factor of the cell): the smallest number of a cell stands for 1.
+    """Return counts (N, D) from log1p(count * factor of the cell); the smallest number of a cell corresponds to 1.
 
     Raises:
-        SystemExit: If these are no such logarithms.
+        SystemExit: If the numbers are not logarithms of this form.
     """
     scaled = np.expm1(logarithms.astype(np.float64))
     quotients = scaled / np.where(scaled > 1e-9, scaled, np.inf).min(1, keepdims=True)
     whole = np.rint(quotients)
     if (abs(quotients - whole) > 0.002 * np.maximum(whole, 25)).any():
-        sys.exit("the numbers are no logarithms of normalized counts")
+        sys.exit("the numbers are not logarithms of normalized counts")
     return whole.astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""scvi-tools 1.4.2: scVI with its defaults and a negative binomial, on CPU."""
+"""scvi-tools 1.4.2: scVI with default options and a negative binomial likelihood, on CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CTGAN's TVAE with its defaults: fitted to the rows of a CSV file, from which new ones are drawn."""
+"""CTGAN's TVAE with default options: fit it to the rows of a CSV file, and write new rows."""
 
 from __future__ import annotations
 

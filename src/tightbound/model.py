@@ -271,9 +271,9 @@ def _context(text: str, data: Data, trust: bool, seen: tuple[int, ...], network:
 
 
 def _labels_of(data: Data, numbers: Tensor, partial: bool) -> Tensor:
-    """Return the class numbers that data hold, in increasing order; warn about those without training examples.
+    """Return the class numbers in the data, in increasing order; warn about classes without training examples.
 
-    With `partial`, -1 is no class.
+    With `partial`, -1 marks an unknown class.
     """
     splits = (data.test, data.validation)
     others = [class_numbers(split.labels) for split in splits if split is not None and split.labels is not None]

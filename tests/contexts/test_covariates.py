@@ -107,9 +107,9 @@ def test_new_data_are_matched_by_name(trained: tb.Trained) -> None:
             "'batch' holds 'b9', which the model was not trained on; known: b1",
         ),
         (lambda frame: frame.drop(columns="age"), "lacks the covariate age, which the model was trained with"),
-        (lambda frame: frame[["u", "v"]], "conditioned on batch, donor, age and the data have no such columns"),
+        (lambda frame: frame[["u", "v"]], "conditioned on batch, donor, age, and the data lack these columns"),
         (lambda frame: frame.assign(batch=[None, *BATCH[1:]]), "1 examples lack the covariate 'batch'"),
-        (lambda frame: frame.assign(age="old"), "'age' holds 'old', and the model knows it as a number"),
+        (lambda frame: frame.assign(age="old"), "'age' holds 'old', and the model needs a number"),
     ],
 )
 def test_data_without_known_covariates_are_one_line(trained: tb.Trained, change: Any, match: str) -> None:
@@ -121,9 +121,9 @@ def test_data_without_known_covariates_are_one_line(trained: tb.Trained, change:
     ("given", "match"),
     [
         ({"batch": "b1", "donor": 1}, "lacks the covariate 'age'"),
-        ({"batch": "b7", "donor": 1, "age": 3}, "'batch' is 'b7'; known: b1, b2, b3"),
-        ({"batch": "b1", "donor": 1, "age": "x"}, "'age' is 'x'; needed: a number"),
-        (["batch=b1", "donr=1", "age=3"], "names 'donr', no covariate of this model; did you mean 'donor'"),
+        ({"batch": "b7", "donor": 1, "age": 3}, "has 'b7' for covariate 'batch'; known: b1, b2, b3"),
+        ({"batch": "b1", "donor": 1, "age": "x"}, "has 'x' for covariate 'age'; needed: a number"),
+        (["batch=b1", "donr=1", "age=3"], "names 'donr', which the model lacks; did you mean 'donor'"),
         ([[0.5, 0, 30]], "must be one of b1, b2, b3"),
     ],
 )

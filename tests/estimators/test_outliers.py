@@ -62,7 +62,7 @@ def test_scores_are_those_of_the_model(criterion: str, noise: float) -> None:
 
 
 def test_a_score_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(tb.TightboundError, match=r"'complexity' does not exist for this model .* lossless code"):
+    with pytest.raises(tb.TightboundError, match=r"'complexity' is not available for this model .* lossless code"):
         VAEOutlierDetector(2, criterion="complexity", **ONCE).fit(X)
     with pytest.raises(tb.TightboundError, match="did you mean 'typicality'"):
         VAEOutlierDetector(2, criterion="typicalty", **ONCE).fit(X)

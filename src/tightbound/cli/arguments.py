@@ -59,11 +59,11 @@ class Options:
 
 @dataclass(frozen=True)
 class OnGivenData(Options, OnRun):
-    """Base of the commands on a run and perhaps other data."""
+    """Base of the commands on a run and, optionally, other data."""
 
     strict: Flag[bool] = False
-    """Stop if DATA hold entries that the model cannot hold, such as an unknown category, instead of taking them as
-    missing."""
+    """Stop with an error if the data have entries that the model cannot hold, such as an unknown category.
+    Default: such entries count as missing."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class OnSplits(OnGivenData):
 class Sample(Options, OnRun):
     """Write samples: decoded draws from the prior.
 
-    A sample of images is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well. Rows of a table are
-    drawn, unless --mean is given: the mean of rows is not a row.
+    A sample of images is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well. Rows of a table are drawn
+    unless --mean is given, because the mean of rows need not be a possible row.
     """
 
     action = "tightbound.cli.actions.generate:sample"
@@ -110,11 +110,11 @@ class Sample(Options, OnRun):
     mean: Flag[bool] = False
     """Take the mean of p(x|z) instead of drawing x, as for images."""
     given: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=VALUE ...")] = ()
-    """Draw rows of a table that have these values, such as "sex=female" "age=40": latent codes are drawn and resampled
-    with the probability of the values."""
+    """Draw rows of a table that have these values, such as "sex=female" "age=40", by importance resampling of latent
+    codes."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None, _Labels] = None
-    """Context of a conditional model: class labels, by name or number, used in turn, the numbers of one set of
-    attributes, or covariates by name: batch=b1 age=30. Default: each class, or covariates of training examples, in
+    """Context of a conditional model: class labels by name or number, which are used in turn; the numbers of one set of
+    attributes; or covariates by name: batch=b1 age=30. Default: each class, or covariates of training examples, in
     turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw z from this latent sampler, fitted with `tightbound fit-sampler`, or from the "prior". Default: the sampler
@@ -163,8 +163,8 @@ class Impute(OnData):
     samples: Annotated[int, _Count] = 200
     """Draws of z per example."""
     draws: Annotated[int | None, tyro.conf.arg(metavar="M")] = None
-    """Multiple imputation: write M completed tables below each other, with a first column "draw" from 1 to M. In each,
-    the gaps hold random draws given the observed entries, so that results differ by what is not known."""
+    """Multiple imputation: write M completed tables to one file, with a first column "draw" from 1 to M. In each table,
+    random draws given the observed entries fill the gaps, so that differences between tables show the uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,9 @@ class Embed(OnData):
     out: Path = Path("codes.npz")
     """File to write. .npz has posterior means and standard deviations (`mean`, `std`), positions (`index`) and, if they
     exist, `draw`, `label`, `classes`, `row` and `name`. .csv has a row for each example: the row of the file (from 1)
-    or the name, the latent code (z1, z2, ...) or code indices, and the label; .parquet has the same. .npy has the codes
-    only. .h5ad has the cells of the .h5ad file that the codes are of (all of them, unless --split says otherwise) with
-    the codes in obsm["X_vae"]."""
+    or the name, the latent code (z1, z2, ...) or code indices, and the label; .parquet has the same. .npy has only
+    the latent codes. .h5ad has the cells of the .h5ad file of the examples (all cells, unless --split is given) with
+    the latent codes in obsm["X_vae"]."""
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
     unique: Flag[bool] = False

@@ -23,7 +23,7 @@ from tightbound.data import Split
 from tightbound.data.readers.notation import Notation
 
 Array: TypeAlias = np.ndarray[Any, Any]
-TABLES = (".csv", ".parquet")  # endings of tables
+TABLES = (".csv", ".parquet")  # extensions of tables
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
@@ -44,10 +44,10 @@ def write_table(
     *,
     rows: int = 10_000,
 ) -> None:
-    """Write a table (N, D) as CSV or Parquet, by the ending of the file.
+    """Write a table (N, D) as CSV or Parquet, depending on the extension of the file.
 
-    Numbers are written as in the data, with their decimals, dates as dates, prices as prices; Parquet holds numbers and
-    dates. Where nothing is known, numbers in float32 have the fewest digits that tell them apart.
+    Numbers, dates and prices are written in the format of the training data, with as many decimals; Parquet holds
+    numbers and dates. Without a known format, float32 numbers have the fewest digits that distinguish them.
 
     Args:
         out: The file.
@@ -55,8 +55,8 @@ def write_table(
         header: Names of its columns.
         words: For each column, the words of its categories; (): all columns hold numbers.
         about: Columns to write before those of the table, by name.
-        notation: How the numbers of each column are written, as `Schema.notation`; (): nothing is known.
-        decimal: Decimal mark of these.
+        notation: Format of the numbers of each column, as `Schema.notation`; () if the format is unknown.
+        decimal: Decimal mark of the notation.
         rows: Number of rows that are held as text at a time.
     """
     legends, beside = words or [()] * x.shape[1], about or {}
@@ -90,12 +90,12 @@ def _typed(values: Array, form: Notation | None) -> Array:
 
 
 def _shortest(x: Tensor) -> Array:
-    """Return numbers in float64, with the digits that their own type tells apart."""
+    """Return numbers in float64, rounded to the fewest digits that distinguish them in their own type."""
     return x.numpy().astype(str).astype(np.float64)
 
 
 def write_columns(out: Path, columns: Mapping[str, Array]) -> None:
-    """Write columns (N,) by name as CSV or Parquet, by the ending of the file."""
+    """Write columns (N,) by name as CSV or Parquet, depending on the extension of the file."""
     if out.suffix == ".parquet":
         import pyarrow as pa
         from pyarrow import parquet
@@ -149,7 +149,7 @@ def write_annotated(out: Path, source: Path, rows: Tensor, **arrays: Array) -> N
         cells.obsm[name] = array
     try:
         with tempfile.TemporaryDirectory(dir=out.parent) as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of changes to come in the package
+            warnings.simplefilter("ignore")  # about future changes of the package
             whole = Path(folder) / out.name
             cells.write_h5ad(whole)
             os.replace(whole, out)

@@ -42,10 +42,10 @@ def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
 
 
 def _refuse_unknown(data: Data, notes: Sequence[str]) -> None:
-    """Raise InputError if there are entries that the model cannot hold; notes name columns and values."""
+    """Raise InputError if there are entries that the model cannot hold; `notes` name columns and values."""
     whole = data.whole
     if whole.size is None:
-        raise InputError("--strict needs data that can be looked at as a whole, and these are a stream; leave it out")
+        raise InputError("--strict needs data with random access, and these data are a stream; leave it out")
     unknown = whole.unknown_entries(torch.arange(whole.size))
     if unknown is None or not unknown.any():
         return
@@ -53,8 +53,8 @@ def _refuse_unknown(data: Data, notes: Sequence[str]) -> None:
     held = "; ".join(own for own, note in zip(found, notes, strict=True) if own != note)
     where = listed(whole.titles(torch.from_numpy(np.flatnonzero(unknown))))
     raise InputError(
-        f"{held or data.name}: {int(unknown.sum()):,} entries that the model cannot hold ({where}); correct them, or "
-        "leave out --strict: then they count as missing"
+        f"{held or data.name}: {int(unknown.sum()):,} entries that the model cannot hold ({where}); correct them, "
+        "or leave out --strict: then they count as missing"
     )
 
 

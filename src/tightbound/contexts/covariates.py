@@ -1,4 +1,4 @@
-"""Covariates as context: categories one-hot, numbers standardized."""
+"""Context of covariates: categories one-hot, numbers standardized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tightbound.core.interfaces import Context
 from tightbound.core.schema import Schema, listed
 from tightbound.core.terms import Batch
 
-EXAMPLES = 256  # training examples whose covariates are kept, to sample with
+EXAMPLES = 256  # number of training examples whose covariates are stored for sampling
 
 
 class Covariates(Context):
@@ -28,7 +28,7 @@ class Covariates(Context):
     def __init__(self, covariates: Sequence[tuple[str, Sequence[str]]] = ()) -> None:
         super().__init__()
         if not covariates:
-            raise CompositionError("context 'covariates' needs data with covariates; name their columns: covariates=")
+            raise CompositionError("context 'covariates' needs data with covariates; name their columns in covariates=")
         self.columns = tuple((str(name), tuple(words)) for name, words in covariates)
         self.shape = (sum(len(words) or 1 for _, words in self.columns),)
         self.description = f"given {listed([name for name, _ in self.columns])}"  # pyright: ignore
@@ -36,13 +36,13 @@ class Covariates(Context):
         self.register_buffer("std", torch.ones(len(self.columns)))
         self.register_buffer("seen", torch.zeros(EXAMPLES, len(self.columns)))
 
-    mean: Tensor  # (C,) of numbers; 0 for categories
-    std: Tensor  # (C,) of numbers; 1 for categories
+    mean: Tensor  # (C,) mean of each numeric covariate; 0 for categories
+    std: Tensor  # (C,) standard deviation of each numeric covariate; 1 for categories
     seen: Tensor  # (EXAMPLES, C) covariates of training examples
 
     @torch.no_grad()
     def start_at(self, raw: Batch) -> None:
-        """Take the mean and the scale of numbers from training examples."""
+        """Fit the mean and the standard deviation of numeric covariates to training examples."""
         if raw.context is None:
             return
         values = raw.context.to(self.seen)
@@ -56,7 +56,7 @@ class Covariates(Context):
         """Set `context` (B, K) to the encoded covariates (B, C) of a raw batch."""
         if seen.context is None:
             names = listed([name for name, _ in self.columns])
-            raise InputError(f"the model is conditioned on {names} and the data have no such columns; add them")
+            raise InputError(f"the model is conditioned on {names}, and the data lack these columns; add them")
         return replace(seen, context=self.encode(seen.context).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
@@ -96,20 +96,20 @@ class Covariates(Context):
         known = dict(self.columns)
         for name in given:
             if name not in known:
-                raise InputError(f"context= names {name!r}, no covariate of this model; {suggestion(name, known)}")
+                raise InputError(f"context= names {name!r}, which the model lacks; {suggestion(name, known)}")
         row = []
         for name, words in self.columns:
             if name not in given:
                 raise InputError(f"context= lacks the covariate {name!r}; give all of {listed(known)}")
             value = given[name]
             if words and str(value) not in words:
-                raise InputError(f"context= {name!r} is {value!r}; known: {listed(words, 20)}")
+                raise InputError(f"context= has {value!r} for covariate {name!r}; known: {listed(words, 20)}")
             try:
                 row.append(float(words.index(str(value)) if words else value))
             except (TypeError, ValueError):
-                raise InputError(f"context= {name!r} is {value!r}; needed: a number") from None
+                raise InputError(f"context= has {value!r} for covariate {name!r}; needed: a number") from None
         return row
 
     def examples(self, n: int) -> Tensor:
-        """Return the covariates of training examples in turn."""
+        """Return the covariates of the first n stored training examples."""
         return self.seen[:n].cpu()

@@ -20,17 +20,17 @@ UNKNOWN = -1  # the label of an example whose class is not known
 
 
 class InferredLabels(Labels):
-    """Class label of an example, one-hot; where it is -1 (unknown), the most probable class by a classifier q(y | x).
+    """One-hot class label of an example; if it is -1 (unknown), the most probable class of a classifier q(y | x).
 
     The objective 'm2' trains the classifier together with the rest of the model.
 
     Args:
         classes: Number of classes.
-        known: The labels of the classes, in increasing order; (): they are 0 .. classes - 1.
+        known: Labels of the classes, in increasing order. Default: 0 .. classes - 1.
         input_shape: Shape of the classifier's input, one example.
-        network: Architecture of the classifier, to which a linear layer is added.
+        network: Architecture of the classifier; a linear layer is added to it.
         noise: Standard deviation of the Gaussian noise that is added to the classifier's input in training.
-        shares: Probability p(y) of each class; (): all are equal.
+        shares: Probability p(y) of each class. Default: equal probabilities.
 
     References:
         Semi-supervised learning with deep generative models (Kingma et al. 2014), https://arxiv.org/abs/1406.5298
@@ -70,7 +70,7 @@ class InferredLabels(Labels):
         return replace(seen, context=F.one_hot(found, self.classes).to(seen.x))
 
     def unknown(self, seen: Batch) -> Tensor:
-        """Return whether the class of each example (B,) is unknown."""
+        """Return a mask (B,) of the examples whose class is unknown."""
         if seen.label is None:
             return torch.ones(len(seen), dtype=torch.bool, device=seen.x.device)
         return seen.label == UNKNOWN

@@ -44,18 +44,18 @@ class Likelihood(Component, nn.Module, ABC):
         """Map features (..., features) to a distribution with batch shape (...) and event shape `shape`."""
 
     def offset(self, seen: Batch) -> Tensor | None:
-        """Return the number (B,) that p(x | z) is given about each observed example; None: nothing."""
+        """Return the number (B,) that p(x | z) is conditioned on for each observed example; None if there is none."""
         return None
 
     def at(self, p: Distribution, offset: Tensor) -> Distribution:
-        """Return the distribution, which is that at a typical offset, at these offsets (B,) instead."""
+        """Return the distribution at these offsets (B,), given p, the distribution at a typical offset."""
         raise NotImplementedError
 
     def learn_offsets(self, offset: Tensor) -> None:
-        """Take the distribution of offsets (N,) from training examples, to decode and sample with."""
+        """Fit the distribution of offsets to those (N,) of training examples, for decoding and sampling."""
 
     def draw_offset(self, n: int, noise: Noise) -> Tensor | None:
-        """Draw offsets (n,) as training examples have them; None: p(x | z) is given nothing."""
+        """Draw offsets (n,) from the distribution of the training examples; None if there are none."""
         return None
 
     def start_at(self, x: Tensor) -> None:
@@ -72,7 +72,7 @@ class Context(Component, nn.Module, ABC):
     shape: tuple[int, ...]  # shape of one example's context
     description: ClassVar[str]  # such as "given the class label"; appended to the name of the bounded quantity
     completes: ClassVar[bool] = False  # whether c is a part of x, so that the model completes the rest
-    partial: ClassVar[bool] = False  # whether c may be unknown for some examples, whose label is then -1
+    partial: ClassVar[bool] = False  # whether c may be unknown for some examples (label -1)
     classes: int = 0  # number of class labels if c is one (0 .. classes - 1), else 0
     modeled: int | None = None  # number of elements of x that the model explains; None: all
 
@@ -98,10 +98,10 @@ class Context(Component, nn.Module, ABC):
         """
 
     def start_at(self, raw: Batch) -> None:
-        """Initialize from raw training examples, for a context that fits something to them."""
+        """Initialize the context from raw training examples, if it needs them."""
 
     def numbers(self, values: Any, schema: Schema) -> Any:
-        """Return values that a user passes as numbers for `encode`, names of classes as their numbers."""
+        """Convert values that a user passes to numbers for `encode`, such as names of classes to class numbers."""
         words = [values] if isinstance(values, str) else values
         if not self.classes and isinstance(words, Sequence) and any(isinstance(value, str) for value in words):
             raise InputError(f"context= {values!r} holds words, and the model is not conditioned on classes")

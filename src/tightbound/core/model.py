@@ -130,7 +130,7 @@ class VAE(Component, Trainable):
 
     @property
     def conditions(self) -> list[str]:
-        """What the bounded quantity is conditional on, in words such as "given the class label"."""
+        """Descriptions of what the bounded quantity is conditioned on, such as "given the class label"."""
         own = [self.likelihood.given] if self.likelihood.given else []
         return own + ([self.context.description] if self.context is not None else [])
 
@@ -278,8 +278,8 @@ class VAE(Component, Trainable):
         Args:
             z: Latent codes (B, latent).
             context: Contexts (B, *context.shape), for a conditional model.
-            offset: What p(x | z) is given about x itself (B,), `Batch.offset` of observed examples; None: a typical
-                number, if it is given any.
+            offset: Numbers (B,) that p(x | z) is conditioned on, `Batch.offset` of observed examples; None: a typical
+                number.
         """
         self._check_context(len(z), context)
         return self._likelihood_at(self.latents.decode(z, context), context, offset)

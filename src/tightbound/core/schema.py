@@ -20,8 +20,8 @@ class Schema:
         id: Name of the column that names the examples; None: there is none.
         ignored: Names of the columns that were left out.
         decimal: Decimal mark of the words with a comma that were read as numbers; None: there were none.
-        notation: A cell for each column that shows how its numbers are written, such as "0.0", "$0.00" or "2000-12-31",
-            and holds none of its values; "": as numbers usually are; (): all columns are.
+        notation: For each column, an example of its number format, such as "0.0", "$0.00" or "2000-12-31", which is no
+            value of the column; "" for plain numbers; () if all columns hold plain numbers.
         layer: Layer of AnnData that holds the examples; None: X.
         covariates: Name of each covariate, and its words in order; () for a number.
     """

@@ -31,7 +31,7 @@ class Batch:
     mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
     index: Tensor | None = None  # (B,) position of each example in its split
     origin: Tensor | None = None  # (B,) its position in the data that the split is a part of; None: the index
-    offset: Tensor | None = None  # (B,) what p(x | z) is given about x itself; see `Likelihood.offset`
+    offset: Tensor | None = None  # (B,) number that p(x | z) is conditioned on; see `Likelihood.offset`
 
     def __len__(self) -> int:
         return len(self.x)
@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def beside(self) -> Tensor | None:
-        """What conditional models are told beside x: the context of a raw batch, or else the labels."""
+        """Input of conditional models besides x: the context of a raw batch, or otherwise the labels."""
         return self.label if self.context is None else self.context
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:

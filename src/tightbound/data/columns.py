@@ -19,7 +19,7 @@ MAX_PROBLEMS = 12  # in a message
 _LISTED = 8  # rows in a message
 MAX_VALUES = 32  # distinct numbers in a "values" column, at most
 REPEATED = 20  # rows for each number of a "values" column, on average
-MAX_OWN = 50  # columns of a numeric table that get kinds of their own; wider ones hold spectra, pixels or genes
+MAX_OWN = 50  # maximum number of columns with separate kinds; wider numeric tables hold spectra, pixels or genes
 
 Kinds = Mapping[Any, Any] | Sequence[Any] | str
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -71,7 +71,7 @@ class Survey:
     A column without a declared kind holds categories if it holds words, and is binary if it holds only 0 and 1. It is
     "values" if it holds at most `MAX_VALUES` numbers that repeat `REPEATED` times on average, since a density on them
     would grow without limit. Other columns of whole numbers from 0 on are "whole", and all other columns are real. If
-    there are more than `MAX_OWN` columns of numbers, only those that always hold the same number are not real.
+    there are more than `MAX_OWN` columns of numbers, only columns that always hold the same number are not real.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Survey:
     def numbers(self, plain: Domain) -> tuple[Domain, tuple[str, ...]] | None:
         """Return the domain of a numeric table, and notes; None: `plain`, one domain for all columns, suffices."""
         found = self._domains()
-        if self.width > MAX_OWN:  # only a column of one number cannot be real
+        if self.width > MAX_OWN:  # only a constant column cannot be real
             columns = zip(found, self._found, strict=True)
             found = tuple(own if each.seen.low == each.seen.high else REAL for own, each in columns)
         if all(own == REAL for own in found):

@@ -1,4 +1,4 @@
-"""Covariates: columns beside the examples, such as batch and age, which can be the context of a model."""
+"""Covariates: columns that describe the examples, such as batch and age, and that a model can be conditioned on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Covariates(NamedTuple):
     Attributes:
         values: Numbers and positions of words (N, C).
         columns: Name of each covariate, and its words in order; () for a number.
-        notes: What was inferred.
+        notes: Messages on what was inferred.
     """
 
     values: Tensor | None = None
@@ -33,7 +33,7 @@ class Covariates(NamedTuple):
 
 
 def coded(columns: Mapping[str, np.ndarray], options: Options, title: str) -> Covariates:
-    """Return covariates as numbers, words by their positions: those that a model knows, else in alphabetical order.
+    """Convert covariates to numbers; words become positions in the model's list, or else in alphabetical order.
 
     A column holds categories if it holds words, or at most `MAX_VALUES` whole numbers that repeat `REPEATED` times on
     average; otherwise numbers.
@@ -52,8 +52,8 @@ def coded(columns: Mapping[str, np.ndarray], options: Options, title: str) -> Co
     for name, column in columns.items():
         lacking = np.array([value is None or value != value or value == "" for value in column.tolist()])
         if lacking.any():
-            first = f"the first in example {int(lacking.argmax()) + 1}"
-            raise InputError(f"{title}: {int(lacking.sum()):,} examples lack the covariate {name!r}, {first}; fill it")
+            lack = f"{int(lacking.sum()):,} examples lack the covariate {name!r}"
+            raise InputError(f"{title}: {lack}, the first in example {int(lacking.argmax()) + 1}; fill it in")
         words = known[name] if name in known else _words(column, options.covariate_kinds.get(name), name, title)
         values.append(_codes(column, words, name, title))
         named.append((name, words))
@@ -64,7 +64,7 @@ def coded(columns: Mapping[str, np.ndarray], options: Options, title: str) -> Co
 def _words(column: np.ndarray, kind: str | None, name: str, title: str) -> tuple[str, ...]:
     """Return the words of a column, in order; (): it holds numbers."""
     if kind not in (None, *KINDS):
-        raise InputError(f"kinds={{{name!r}: {kind!r}}}: a covariate is of a kind among {', '.join(KINDS)}")
+        raise InputError(f"kinds={{{name!r}: {kind!r}}}: the kind of a covariate must be one of {', '.join(KINDS)}")
     numeric = column.dtype.kind in "biuf"
     distinct = np.unique(column if numeric else column.astype(str))
     if len(distinct) < 2:
@@ -76,7 +76,7 @@ def _words(column: np.ndarray, kind: str | None, name: str, title: str) -> tuple
         return ()
     if len(distinct) > MAX_CATEGORIES:
         raise InputError(
-            f"{title}: the covariate {name!r} has {len(distinct):,} categories; at most {MAX_CATEGORIES} do"
+            f"{title}: the covariate {name!r} has {len(distinct):,} categories; needed: at most {MAX_CATEGORIES}"
         )
     return tuple(map(as_word, distinct.tolist())) if numeric else tuple(distinct.tolist())
 
@@ -86,7 +86,7 @@ def _codes(column: np.ndarray, words: Sequence[str], name: str, title: str) -> T
     numeric = column.dtype.kind in "biuf"
     if not words:
         if not numeric:
-            raise InputError(f"{title}: the covariate {name!r} holds {column[0]!r}, and the model knows it as a number")
+            raise InputError(f"{title}: the covariate {name!r} holds {column[0]!r}, and the model needs a number")
         return torch.from_numpy(column.astype(np.float32))
     distinct, places = np.unique(column if numeric else column.astype(str), return_inverse=True)
     found = [as_word(value) if numeric else str(value) for value in distinct.tolist()]
@@ -100,7 +100,7 @@ def _codes(column: np.ndarray, words: Sequence[str], name: str, title: str) -> T
 
 
 def chosen(names: Sequence[str], options: Options, title: str, where: str = "") -> tuple[str, ...]:
-    """Return which of the columns hold the covariates: those asked for, or those that a model knows, if any is there.
+    """Return the names of covariate columns: the requested ones, or those that a model knows if any of them exists.
 
     Args:
         names: Names of the columns.
@@ -127,13 +127,13 @@ def chosen(names: Sequence[str], options: Options, title: str, where: str = "") 
 
 
 def renumbered(values: Tensor, own: Schema, known: Schema, title: str) -> Tensor:
-    """Return covariates (N, C) of opened data in the order of a model, words by its positions."""
+    """Return covariates (N, C) of opened data in the model's order, with the model's positions of words."""
     have = {name: (i, words) for i, (name, words) in enumerate(own.covariates)}
     columns = []
     for name, words in known.covariates:
         if name not in have or bool(have[name][1]) != bool(words):
             raise InputError(
-                f"{title} lacks the covariate {name!r} as the model knows it; pass what it was opened from"
+                f"{title} lacks the covariate {name!r} of the model; pass the source that the data were opened from"
             )
         place, mine = have[name]
         column = values[:, place]

@@ -107,7 +107,7 @@ class Arrays:
     title: str = ""  # name in messages; "": that of the data set
     row_numbers: Sequence[int] | None = None  # in the file, from 1
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
-    domain: Domain | None = None  # of all values, as the source says; None: to be inferred
+    domain: Domain | None = None  # domain of all values, if the source declares it; None: inferred
     origin: Tensor | None = None  # position of each example in the data that these are a part of; None: they are all
     covariates: Tensor | None = None  # (N, C) numbers and positions of words
 

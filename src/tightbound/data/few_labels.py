@@ -1,4 +1,4 @@
-"""Labels of some examples only, to learn from the others without theirs."""
+"""Removal of most labels, for semi-supervised learning."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tightbound.data.split import Indexed, Subset
 
 
 def few_labels(data: Data, fraction: float, seed: int) -> Data:
-    """Return the data with the labels of a share of the training examples; others have the label -1 (unknown).
+    """Return the data with labels for a share of the training examples; the other labels become -1 (unknown).
 
     Args:
         data: Data whose labels are classes.
-        fraction: Share of the labels to keep, in (0, 1]; the same number of each class, at least one.
-        seed: Random seed of the choice.
+        fraction: Share of the labels to keep, in (0, 1]; the same number for each class, at least one.
+        seed: Random seed.
 
     Raises:
         InputError: If the training examples have no class labels, or are not held with random access.
     """
     numbers = class_numbers(data.train.labels)
     if numbers is None or not isinstance(data.train, Indexed):
-        raise InputError("labels_fraction= keeps some class labels of the training data, and these have none")
+        raise InputError("labels_fraction= needs class labels of the training data, and these have none; leave it out")
     generator = torch.Generator().manual_seed(key_seed("labels", seed))
     order = torch.randperm(len(numbers), generator=generator)
     classes = numbers[numbers >= 0].unique()
@@ -39,7 +39,7 @@ def few_labels(data: Data, fraction: float, seed: int) -> Data:
 
 
 class Relabeled(Subset):
-    """Examples of another split with other labels (N,)."""
+    """Examples of another split, with different labels (N,)."""
 
     def __init__(self, base: Indexed, labels: Tensor) -> None:
         super().__init__(base, torch.arange(len(base)))

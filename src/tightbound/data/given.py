@@ -44,7 +44,7 @@ class SparseMatrix(Protocol):
     """A sparse matrix or array of SciPy."""
 
     def tocsr(self) -> Any:
-        """Return it in compressed rows."""
+        """Return the matrix in compressed sparse row format."""
         ...
 
 
@@ -359,7 +359,7 @@ def pair(given: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     if len(given) != 2:
         raise InputError(f"a tuple of {len(given)} was given; give a pair: (training data, test data) or (x, labels)")
     first, second = given
-    forms = ("columns", "var_names", "tocsr")  # of data frames, AnnData and sparse matrices
+    forms = ("columns", "var_names", "tocsr")  # attributes of data frames, AnnData and sparse matrices
     if isinstance(second, str | os.PathLike | Split | Data | Dataset | DataLoader) or any(
         hasattr(second, name) for name in forms
     ):

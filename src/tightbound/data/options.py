@@ -76,9 +76,9 @@ class Options:
     encoding: str | None = None  # of text
     ignore: Sequence[str] = ()  # columns of a table to leave out
     id: str | None = None  # column of a table that names the examples
-    layer: str | None = None  # of AnnData; None: X
-    covariates: Sequence[str] = ()  # columns beside the examples, which can be the context of a model
-    covariate_kinds: Mapping[str, str] = field(default_factory=dict)  # as they were declared
+    layer: str | None = None  # layer of AnnData; None: X
+    covariates: Sequence[str] = ()  # columns that a model can be conditioned on
+    covariate_kinds: Mapping[str, str] = field(default_factory=dict)  # declared kinds
     schema: Schema = UNNAMED  # the names that a model knows, by which columns and labels are recognized
     like: bool = False  # read like the data of a model: what it does not know is missing or ignored, with a warning
     closed: bool = False  # whether the model is conditional on the class, so that it needs to know each
@@ -128,7 +128,7 @@ class Options:
             kinds: Refuse kinds of columns.
             column: Refuse names of columns.
             text: Refuse options for tables as text.
-            layer: Refuse a layer.
+            layer: Whether to refuse a layer.
             labels: Refuse labels; this completes "labels were given for ...".
         """
         if images and self.for_images:
@@ -140,7 +140,7 @@ class Options:
         if text and self.for_text:
             raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")
         if layer and self.layer is not None:
-            raise InputError(f"layer= names a layer of AnnData, and {title} is none; leave it out")
+            raise InputError(f"layer= names a layer of AnnData, and {title} is not AnnData; leave it out")
         if kinds and self.kinds is not None:
             raise self.no_table(f"{title} is not a table")
         if column and self.label_column is not None:

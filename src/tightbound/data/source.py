@@ -72,7 +72,7 @@ def open(
         ignore: Names of columns of a table, or of genes, to leave out.
         id: Name of the column of a table that names the examples; results carry it.
         covariates: Names of columns of a table, or of AnnData's `obs`, that examples are conditioned on, such as batch
-            and age. Words and a few repeated whole numbers are categories; `kinds={"age": "real"}` overrules this.
+            and age. Words and a few repeated whole numbers are categories; `kinds={"age": "real"}` overrides this.
         layer: Layer of AnnData that holds the examples, such as "counts", or "raw" for `.raw`. Default: X.
         decimal: Decimal mark of the words of a table that are numbers, "." or ",". Default: as the words tell.
         delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next three.
@@ -197,7 +197,7 @@ def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
 
 
 def is_annotated(source: Any) -> bool:
-    """Whether this is AnnData, or a file of it by its name."""
+    """Whether the source is AnnData or, by its name, an .h5ad file."""
     if isinstance(source, os.PathLike | str):
         return Path(source).suffix.lower() == ".h5ad"
     return hasattr(source, "obs") and hasattr(source, "var_names") and hasattr(source, "X")

@@ -300,7 +300,7 @@ class ArraySplit(Indexed):
             names: One for each example.
             cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
             origin: Position (N,) of each example in the data that the array is a part of; None: it is all of them.
-            covariates: Numbers (N, C) beside each example, which batches have as their raw context.
+            covariates: Covariates (N, C) of the examples, which become the raw context of batches.
         """
         self.x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
         self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast

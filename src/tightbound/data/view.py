@@ -75,7 +75,7 @@ class View(Indexed):
             order: Position of each column in the base; None: as they are.
             numbers: The new numbers of the labels 0, 1, ...; (): as they are.
             classes: Names of the new numbers.
-            covariates: Function from covariates (B, C) of the base to others; None: as they are.
+            covariates: Function that converts covariates (B, C) of the base. Default: no conversion.
         """
         self.base, self.shape, self.names, self.classes = base, base.shape, base.names, classes
         self._covariates = covariates

@@ -36,10 +36,10 @@ class MappedSplit(Indexed):
         names: Sequence[str] | None = None,
         workers: int = 0,
     ) -> None:
-        """A split of what a function returns.
+        """Make a split of the examples that a function returns.
 
         Args:
-            fetch: Positions (B,) -> x (B, *shape) as stored, and labels (B, ...) or None.
+            fetch: Function from positions (B,) to x (B, *shape) as stored, and labels (B, ...) or None.
             size: N.
             shape: Shape of one example.
             labels: Labels of all examples, if they are known; otherwise they are taken from `fetch`.
@@ -54,7 +54,7 @@ class MappedSplit(Indexed):
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
-        if not len(indices):  # a process without a share of a small batch: the type is not known
+        if not len(indices):  # a process without a share of a small batch does not know the type
             return Batch(
                 torch.empty(0, *self.shape), label=None if self.labels is None else self.labels[:0], index=indices
             )
@@ -63,7 +63,7 @@ class MappedSplit(Indexed):
         return Batch(torch.from_numpy(x), label=label, index=indices)
 
     def drawn(self, indices: Tensor, seed: int) -> Batch:
-        """Return the examples at these positions, with this seed of what is drawn for them."""
+        """Return the examples at these positions, with this seed for random draws."""
         return self.batch(indices)
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
@@ -85,7 +85,7 @@ class MappedSplit(Indexed):
 class _Positions(Dataset[Batch | InputError]):
     """A split as a data set of whole batches, for worker processes.
 
-    Errors are handed over as values, because torch would raise them with a traceback as the message.
+    Errors are returned as values, because torch would raise them with a traceback as the message.
     """
 
     def __init__(self, split: MappedSplit, seed: int) -> None:

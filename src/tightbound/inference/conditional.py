@@ -23,7 +23,7 @@ from tightbound.inference.infer import check_samples
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
-FEW = 100  # effective number of latent codes below which rows are too similar
+FEW = 100  # a smaller effective number of latent codes makes rows too similar
 
 
 class Conditional(NamedTuple):
@@ -41,7 +41,7 @@ class Conditional(NamedTuple):
 
     @property
     def warning(self) -> str | None:
-        """What to tell a user if few latent codes fit the given entries."""
+        """Warning for the user if few latent codes fit the given entries."""
         if self.effective >= min(FEW, len(self.x)):
             return None
         return (
@@ -56,7 +56,7 @@ def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
     Args:
         model: A model of a table.
         given: Values by column, as in a file or as Python objects: words, numbers, dates. Columns without names are
-            called x1, x2, ...
+            x1, x2, ...
 
     Raises:
         InputError: If the model lacks a column, or the column cannot hold the value.
@@ -79,9 +79,7 @@ def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
                 table = pa.table({**empty, name: pa.array([value])})
                 row[names.index(name)] = first(model, table, 1).x[0, names.index(name)]
         if row[names.index(name)].isnan():
-            raise InputError(
-                f"given= has {value!r} for column {name!r}, which holds {own}; give a value that it can hold"
-            )
+            raise InputError(f"given= has {value!r} for column {name!r}, which holds {own}; give a possible value")
     return row
 
 
@@ -111,12 +109,12 @@ def sample_given(
         batch_size: Latent codes per batch.
 
     Raises:
-        CompositionError: If the model is not one of a table, or is conditional, or its likelihood couples the columns.
+        CompositionError: If the model is not of a table, or is conditional, or its likelihood couples the columns.
         InputError: If no entry is given, or the given entries are impossible.
     """
     if not model.is_table or model.context is not None or not model.likelihood.elementwise:
         raise CompositionError(
-            "rows given some entries need a model of a table without a context, whose columns are independent given z; "
+            "rows with given entries need a model of a table without a context, whose columns are independent given z; "
             f"this is {model.summary}"
         )
     if given.isnan().all():
@@ -149,7 +147,7 @@ def sample_given(
 def _observed(model: VAE, given: Tensor, seed: int) -> Batch:
     """Return the given entries as an observed batch of one row, with a mask."""
     mask = ~given.isnan()
-    if not model.observation.source.columns:  # the model knows no missing entries: any number does
+    if not model.observation.source.columns:  # the model does not read missing entries, so any number will do
         given = given.masked_fill(~mask, model.observation.source.nearest(torch.zeros(())).item())
     seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed))
     return replace(seen, mask=mask[None].to(model.device))

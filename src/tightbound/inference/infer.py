@@ -26,7 +26,7 @@ from tightbound.data.feed import Source, each, evaluating
 from tightbound.latents.codes import needs_codes
 
 R = TypeVar("R")
-# of contexts, such as ["cat", "dog"] or {"batch": "b1", "age": 30}
+# values of contexts, such as ["cat", "dog"] or {"batch": "b1", "age": 30}
 Values: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Any] | Mapping[str, Any] | str
 
 
@@ -38,7 +38,7 @@ class Codes(NamedTuple):
     sample: Tensor | None  # (N, latent) draws, if requested
     context: Tensor | None  # (N, *context) context of each example, if the model is conditional
     label: Tensor | None  # (N,) or (N, factors) labels, if the data have them
-    offset: Tensor | None = None  # (N,) what p(x | z) is given about each example, if anything
+    offset: Tensor | None = None  # (N,) numbers that p(x | z) is conditioned on, if any
 
 
 class Indices(NamedTuple):
@@ -167,7 +167,7 @@ def decode(
         model: The model.
         codes: Flat latent codes.
         context: Contexts (N, *context.shape) of a conditional model; `model.context.encode` makes them from labels.
-        offset: What p(x | z) is given about each example (N,), from `encode`; None: a typical number, if anything.
+        offset: Numbers (N,) that p(x | z) is conditioned on, from `encode`. Default: a typical number.
         draw: Draw x from p(x | z) instead of using its mean.
         seed: Random seed.
         batch_size: Examples per batch.
@@ -289,9 +289,9 @@ def sample(
 
 
 def drawn(model: VAE, draw: bool | None) -> bool:
-    """Return whether new examples are draws from p(x | z): as asked for, or else for rows of a table.
+    """Return whether to draw new examples from p(x | z): as `draw` says, and by default for rows of a table.
 
-    The mean of a row is no row: its numbers are averages, and its categories the most probable ones.
+    The mean of a row need not be a possible row: its numbers are averages, and its categories the most probable ones.
     """
     return model.is_table if draw is None else draw
 
@@ -328,7 +328,7 @@ def contexts(model: VAE, n: int, values: Values | None = None, *, in_turn: bool 
 
 
 def _tensor(model: VAE, values: Any) -> Tensor:
-    """Return the values of contexts as a tensor, names as their numbers."""
+    """Convert the values of contexts to a tensor, and names to numbers."""
     assert model.context is not None
     return torch.as_tensor(model.context.numbers(values, model.schema))
 

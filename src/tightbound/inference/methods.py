@@ -218,12 +218,12 @@ class Inference:
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
-        """Return new examples (n, *shape): E[x | z] for draws of z from the prior, or for a table draws from p(x | z).
+        """Return new examples (n, *shape) for draws of z from the prior: E[x | z], or for a table draws from p(x | z).
 
         Args:
             n: Number of samples.
-            draw: Draw x from p(x | z) instead of using its mean, which is smoother than data; None: draw rows of a
-                table, and take the means of images.
+            draw: Draw x from p(x | z) instead of using its mean, which is smoother than data; Default: draw rows of
+                a table, and take the means of images.
             seed: Random seed.
             context: Class labels, by number or name, or attributes (m, ...) for a conditional model, taken in turn;
                 None: each class.
@@ -255,12 +255,12 @@ class Inference:
             seed: Random seed.
 
         Returns:
-            `x`, the rows (n, D), and `effective`, the effective number of latent codes that they come from, of `codes`
-            that were drawn; if it is small, the rows vary less than they should (`warning` says so).
+            `x`, the rows (n, D); `codes`, the number of latent codes that were drawn; `effective`, the effective number
+            that the rows come from. If it is small, the rows vary less than they should, and `warning` says so.
 
         Raises:
             InputError: If the model lacks a column, or the column cannot hold the value.
-            CompositionError: If the model is not one of a table, is conditional, or its likelihood couples columns.
+            CompositionError: If the model is not of a table, is conditional, or its likelihood couples columns.
         """
         codes = self._source(sampler, None, 1.0, None)
         found = sample_given(self.model, n, given_row(self.model, given), codes=codes, seed=seed)

@@ -166,7 +166,9 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
     if not isinstance(family, ElementwiseLikelihood) or not family.elementwise:
         raise CompositionError(f"{text!r} is not a family for one column; use one with independent elements")
     if family.given:
-        raise CompositionError(f"{text!r} shares out the total of an example, and columns of a table have no total")
+        raise CompositionError(
+            f"{text!r} divides the total of an example, and columns have no total; leave out library="
+        )
     family.check_domain(domain)
     return family
 

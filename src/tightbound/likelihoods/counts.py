@@ -18,15 +18,15 @@ from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.likelihoods.special import log1p_weighted, stirling
 from tightbound.nn.base import Network, Shape
 
-QUANTILES = 101  # of totals
+QUANTILES = 101  # number of quantiles of the totals
 
 
 class CountLikelihood(ElementwiseLikelihood):
-    """Base class of families of counts whose means can be shares of the total count of an example.
+    """Base class of likelihoods of counts whose means can be shares of the total count of an example.
 
     With `library`, the mean of an element is the total count of the example (its library size) times a share, and the
     softmax of the network's outputs gives the shares. p(x | z) is then given the total: bounds are on log p(x | total).
-    Means and samples without an example have totals as the training data have them.
+    Means without an example have the median total of the training data, and samples have totals drawn from it.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,
@@ -35,10 +35,10 @@ class CountLikelihood(ElementwiseLikelihood):
 
     domains = ("counts",)
     library: bool = False
-    log_totals: Tensor  # (QUANTILES,) of the training examples, in increasing order
+    log_totals: Tensor  # (QUANTILES,) quantiles of the training examples, in increasing order
 
     def share_totals(self, library: bool) -> None:
-        """Make means shares of the total; constructors call this at their end."""
+        """Make means shares of the total if `library`; constructors call this last."""
         self.library = bool(library)
         if self.library:
             self.given = "given the total count"
@@ -62,7 +62,7 @@ class CountLikelihood(ElementwiseLikelihood):
             return None
         if seen.mask is not None:
             raise CompositionError(
-                f"{type(self).__name__} shares out the total of an example, and the data or the context mask some of "
+                f"{type(self).__name__} divides the total of an example, and the data or the context mask some of "
                 "its elements; use library=False"
             )
         return self._log_totals(seen.x)
@@ -79,12 +79,12 @@ class CountLikelihood(ElementwiseLikelihood):
 
     @torch.no_grad()
     def learn_offsets(self, offset: Tensor) -> None:
-        """Take the quantiles of log totals (N,) from training examples."""
+        """Store the quantiles of the log totals (N,) of training examples."""
         if self.library:
             self.log_totals.copy_(offset.quantile(torch.linspace(0, 1, QUANTILES).to(offset)))
 
     def draw_offset(self, n: int, noise: Noise) -> Tensor | None:
-        """Draw log totals (n,) by the quantiles of the training examples; None without `library`."""
+        """Draw log totals (n,) from the quantiles of the training examples; None without `library`."""
         if not self.library:
             return None
         place = noise.uniform((n,), self.log_totals) * (QUANTILES - 1)
@@ -92,9 +92,9 @@ class CountLikelihood(ElementwiseLikelihood):
         return torch.lerp(self.log_totals[below], self.log_totals[below + 1], place - below)
 
     def fit_moments(self, x: Tensor, inflation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log mean and dispersion that fit counts x (N, *shape), of which zeros `inflation` (*shape) are extra.
+        """Return the log mean and dispersion that fit counts x (N, *shape).
 
-        With `library`, the mean is a share of each example's total.
+        With `library`, the mean is a share of each example's total. The share of extra zeros is `inflation` (*shape).
         """
         totals = self._log_totals(x).exp() if self.library else x.new_ones(len(x))
         share = (x.sum(0) + 0.5) / totals.sum() / (1 - inflation)
@@ -201,7 +201,7 @@ class CountDistribution(UncheckedDistribution):
 
     @abstractmethod
     def scaled(self, log_factor: Tensor) -> CountDistribution:
-        """Return the distribution with its mean times a factor, and the same dispersion."""
+        """Return the distribution with its mean multiplied by a factor, and the same dispersion."""
 
 
 class PoissonDistribution(CountDistribution):
@@ -310,7 +310,7 @@ class ZeroInflated(CountDistribution):
         super().__init__(logits.shape, validate_args=False)
 
     def scaled(self, log_factor: Tensor) -> CountDistribution:
-        """See `CountDistribution.scaled`; w stays as it is."""
+        """See `CountDistribution.scaled`; w does not change."""
         return ZeroInflated(self.counts.scaled(log_factor), self.logits)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Mixture(ElementwiseLikelihood):
             )
         if of.given:
             raise CompositionError(
-                f"a mixture has no total to share out, and this {type(of).__name__} has library=True"
+                f"a mixture cannot divide a total, and this {type(of).__name__} has library=True; leave it out"
             )
         self.components = whole("components", components, least=1)
         self.outputs = self.components * (1 + of.outputs)

@@ -22,8 +22,8 @@ class StudentT(LocationScaleLikelihood):
         shape, features, network: As for `ElementwiseLikelihood`.
         scale: A number, "shared", "per-dimension" or "predicted", as for a Gaussian; the standard deviation is scale *
             sqrt(df / (df - 2)).
-        df: Degrees of freedom: a number above 2, so that the variance exists, or 2 + exp(a learned number), which
-            starts at 10: "shared", one for all elements, or "per-dimension", one for each.
+        df: Degrees of freedom: a number above 2, so that the variance exists; or learned as 2 + exp(a parameter),
+            starting at 10: "shared" for all elements, or "per-dimension".
 
     References:
         Student-t variational autoencoder for robust density estimation (Takahashi et al. 2018), IJCAI,

@@ -54,7 +54,7 @@ class Objective(Component, ABC):
     needs_draws: bool = False  # whether a deterministic posterior is refused: its importance weights are equal
     needs_one_group: bool = False  # whether hierarchies and code indices are refused
     fixed_prior: bool = False  # whether a learned prior is refused, which the objective would not train
-    context: str | None = None  # name of the context that it needs; None: any or none
+    context: str | None = None  # name of the required context; None: any or none
     separate_parameters: bool = False  # whether parameters that p and q share are refused
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # the objective's own networks (an adversary) and state, saved in checkpoints
@@ -84,7 +84,7 @@ class Objective(Component, ABC):
             _require_separate_parameters(model, self.name)
 
     def rows(self, labels: Tensor | None) -> Tensor | None:
-        """Return the positions of the examples in an epoch, given the labels of all; None: each of them once."""
+        """Return the positions of the examples in an epoch, given all labels; None: each example once."""
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
         """Update the objective's state after an epoch, from the terms of held-out batches (computed on demand)."""

@@ -19,16 +19,16 @@ from tightbound.objectives.elbo import ELBO, KL
 
 
 class M2(ELBO):
-    """Bounds on log p(x, y) of labeled and log p(x) of unlabeled examples, and the classifier's log-probability.
+    """Bounds on log p(x, y) of labeled and log p(x) of unlabeled examples, plus the classifier's log-probability.
 
-    A labeled example counts L(x, y) + alpha log q(y | x), where L is the ELBO of log p(x | y) plus log p(y); an
-    unlabeled one counts sum_y q(y | x) (L(x, y) - log q(y | x)), where the sum is over all classes. The labels are
-    those of context 'inferred-labels', where -1 is unknown. Labeled examples are repeated within an epoch if there are
-    few.
+    A labeled example contributes L(x, y) + alpha log q(y | x), where L is the ELBO of log p(x | y) plus log p(y). An
+    unlabeled example contributes sum_y q(y | x) (L(x, y) - log q(y | x)), with a sum over all classes. The context
+    'inferred-labels' provides the labels; -1 means unknown. If there are few labeled examples, they are repeated within
+    an epoch.
 
     Args:
         alpha: Weight of log q(y | x) of labeled examples, in nats.
-        share: Smallest share of labeled examples among those of an epoch.
+        share: Minimum share of labeled examples in an epoch.
         beta: Weight of the rate, or its schedule.
         samples: Latent samples per example and class.
         kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
@@ -94,5 +94,5 @@ class M2(ELBO):
     @staticmethod
     def _labels(model: VAE) -> InferredLabels:
         if not isinstance(model.context, InferredLabels):
-            raise CompositionError("objective 'm2' infers class labels; use context 'inferred-labels'")
+            raise CompositionError("objective 'm2' needs a model that infers labels; use context 'inferred-labels'")
         return model.context

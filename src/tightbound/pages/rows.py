@@ -19,7 +19,7 @@ class Row:
 
 
 def headline(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return the few numbers that a person needs first: the tightest bound, rate, error, dimensions in use."""
+    """Return the most important estimates: the tightest bound, rate, error, and number of dimensions in use."""
     bound = "iwae" if _known(estimates, "iwae") else "elbo"
     names = ("bits_per_dim", bound, "rate", "reconstruction_mse", "active_units")
     return {name: estimates[name] for name in names if _known(estimates, name)}

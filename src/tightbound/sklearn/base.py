@@ -120,7 +120,7 @@ class Estimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "model_"):
-            self._sampled()  # a pickle lacks the data that this needs
+            self._sampled()  # needs the data, which a pickle lacks
         state: dict[str, Any] = dict(cast("Mapping[str, Any]", super().__getstate__()))
         if "model_" in state:
             from tightbound.sklearn.packing import pack
@@ -150,12 +150,12 @@ class Estimator(BaseEstimator):
         return X
 
     def _train(self, X: Array | Frame, *, mixed: bool = False, labels: Array | None = None, **options: Any) -> Data:
-        """Train a new model by `tightbound.fit`, and return the training data as it reads them.
+        """Train a new model with `tightbound.fit`, and return the training data as `tightbound.fit` reads them.
 
         Args:
             X: Rows, validated.
             mixed: Whether each column needs a domain of its own.
-            labels: Class number of each row (N,), which the model infers where it is -1.
+            labels: Class number of each row (N,); -1 marks rows whose class the model infers.
             **options: Options of `tightbound.fit`, which take precedence over those of the estimator.
         """
         import tightbound as tb
@@ -174,7 +174,7 @@ class Estimator(BaseEstimator):
         return data
 
     def _train_on(self, X: Array | Frame, **options: Any) -> Data:
-        """Go on with the training of the model, on rows that are read as those of its first training."""
+        """Continue the training of the model, and read rows as in its first training."""
         from tightbound.core.noise import key_seed
         from tightbound.data.given import training_data
 
@@ -183,7 +183,7 @@ class Estimator(BaseEstimator):
             data = training_data(X, like=model)
         self._fit(
             model, data, key_seed("further", self._seed, len(self.history_)), **options
-        )  # other noise than before
+        )  # different noise than before
         return data
 
     def _fit(self, model: Any, data: Data, seed: int, **options: Any) -> None:
@@ -205,14 +205,14 @@ class Estimator(BaseEstimator):
         self.history_ = [*self.history_, *further]
 
     def _train_sampled(self, X: Array | Frame, *, mixed: bool = False) -> None:
-        """Train the model as `_train` does; `_sampled` then suits its samples."""
+        """Train the model as `_train` does, and let `_sampled` fit a latent sampler when samples are needed."""
         self._train(X, mixed=mixed)
         self._suited = False
 
     def _sampled(self) -> Trained:
-        """Return the model for sampling: at first, fit a latent sampler if latent codes do not match the prior.
+        """Return the model for sampling; the first call fits a latent sampler if latent codes do not match the prior.
 
-        It is not fitted before samples are needed, since it may take as long as a short training.
+        The sampler is fitted only when samples are needed, since this can take as long as a short training.
         """
         from tightbound.config import Settings
         from tightbound.inference.fitting import chosen_sampler
@@ -277,7 +277,7 @@ class Estimator(BaseEstimator):
 
 @contextmanager
 def _advice() -> Iterator[None]:
-    """Advise to leave a column out of X, where `tightbound.data.open` has an option for that."""
+    """Replace advice to use an option of `tightbound.data.open` by advice to leave a column out of X."""
     try:
         yield
     except InputError as error:
@@ -285,7 +285,7 @@ def _advice() -> Iterator[None]:
 
 
 def seed_of(random_state: Any) -> int:
-    """Return the seed that a `random_state` stands for; None: another one for each call."""
+    """Return the seed of a `random_state`; None gives a different seed in each call."""
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

@@ -1,4 +1,4 @@
-"""Classes of rows, learned from few labels by a variational autoencoder, as a classifier of scikit-learn."""
+"""Semi-supervised classifier of scikit-learn, based on a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ UNLABELED = -1
 
 
 class VAEClassifier(ClassifierMixin, Estimator):
-    """Semi-supervised classifier: rows without a label teach the model what the rows of a class have in common.
+    """Semi-supervised classifier that learns from labeled and unlabeled rows.
 
     The class y and a latent code z generate each row (the model M2). The class of an unlabeled row, marked by -1 as in
-    `sklearn.semi_supervised`, is summed out exactly. A classifier q(y | x), trained with the model, predicts.
-    Validation takes unlabeled rows only, so that all labels are learned from.
+    `sklearn.semi_supervised`, is summed out exactly. A classifier q(y | x), trained with the model, predicts classes.
+    Only unlabeled rows are set aside for validation, so that all labels are used for training.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
@@ -97,7 +97,7 @@ class VAEClassifier(ClassifierMixin, Estimator):
         assert_all_finite(labels, input_name="y")
         check_consistent_length(x, labels)
         known = labels.astype(str) != str(UNLABELED) if labels.dtype.kind in "OUS" else labels != UNLABELED
-        given = np.array(labels[known].tolist())  # words among unlabeled rows may come as objects
+        given = np.array(labels[known].tolist())  # words mixed with -1 may have the type object
         check_classification_targets(given)
         self.classes_ = np.unique(given)
         if len(self.classes_) < 2:
@@ -109,7 +109,7 @@ class VAEClassifier(ClassifierMixin, Estimator):
         return self
 
     def _opened(self, X: Array | Frame, mixed: bool, labels: Array | None = None) -> Data:
-        """Open training data, with a tenth of the rows, none of them labeled, for validation."""
+        """Open training data, and set aside a tenth of the rows, all of them unlabeled, for validation."""
         data = super()._opened(X, mixed, labels)
         train = cast("Indexed", data.train)
         unlabeled = np.flatnonzero(np.asarray(labels) == UNLABELED)
@@ -121,13 +121,13 @@ class VAEClassifier(ClassifierMixin, Estimator):
         return replace(data, train=train.subset(rest), validation=train.subset(np.sort(held_out)))
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return log q(y | x) (N, classes), by which columns follow `classes_`."""
+        """Return log q(y | x) (N, classes); the columns follow `classes_`."""
         import torch
 
         from tightbound.core.noise import Noise
 
         rows = self._rows(self._validated(X))
-        model = copy.deepcopy(self.model_.model).cpu().double()  # float32 would round by the number of rows
+        model = copy.deepcopy(self.model_.model).cpu().double()  # in float32, rounding depends on the number of rows
         labels = cast("InferredLabels", model.context)
         with torch.no_grad():
             return labels.log_probabilities(model.observe(rows, Noise("classify"), context=False)).numpy()

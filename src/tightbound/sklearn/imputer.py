@@ -32,8 +32,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
-        sample_posterior: Fill entries with one joint draw given the observed entries of a row instead of their means;
-            for multiple imputation, see `draws`.
+        sample_posterior: Fill entries with one joint draw given the observed entries of a row instead of means; for
+            multiple imputation, see `draws`.
         add_indicator: Append a column for each column that lacked entries in fitting, as `MissingIndicator` does.
         keep_empty_features: Fill columns without any entry in fitting with 0, instead of leaving them out.
         samples: Importance samples per row.
@@ -108,8 +108,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         """Yield rows (N, D) with their missing entries filled at random, n_draws times, for multiple imputation.
 
         Each time, all missing entries of a row are drawn together given its observed ones. Analyze each table, and
-        combine the results; their spread shows what the missing entries leave open, but not what the model does not
-        know because its training rows were few. Data frames are returned as such.
+        combine the results. Their spread shows the uncertainty due to the missing entries, but not the uncertainty of
+        the model's parameters. If X is a data frame, data frames are returned.
 
         Args:
             X: Rows (N, D).

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from tightbound.priors.base import Prior
 
 
-REFERENCE = 1000  # training rows whose bounds and latent codes are kept for scores that compare with them
+REFERENCE = 1000  # number of training rows whose bounds and latent codes are stored for scores
 
 
 class VAEOutlierDetector(OutlierMixin, Estimator):
-    """Outlier detector: rows are unusual if the bound on their log p(x) is low, or by another score.
+    """Outlier detector that ranks rows by the bound on their log p(x), or by another score.
 
     The training rows may hold outliers: these are the rows that the model explains least.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
         contamination: Share of the training rows that are outliers, in (0, 0.5].
-        criterion: What makes a row unusual: "nll", the negative of the bound, or another score of `model_.score`, by
-            name or as an object: "elbo", "typicality", "reconstruction", "prior", "mahalanobis", "regret(steps=50)",
-            ... An error says if the model has no such score.
+        criterion: Score of a row, high for unusual rows: "nll", the negative of the bound, or another score of
+            `model_.score`, by name or as an object: "elbo", "typicality", "reconstruction", "prior", "mahalanobis",
+            "regret(steps=50)", ...
         calibration_fraction: Share of the rows of `fit` that the model is not trained on, in [0, 1); `p_values`
             compares with them.
         network, likelihood, prior, posterior, latents, objective, kinds, max_epochs, batch_size, lr, samples,
@@ -103,7 +103,7 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         score, view = self._score(), self._view(x)
         if (reason := score.reason_missing(view)) is not None:
             raise InputError(
-                f"criterion = {self.criterion!r} does not exist for this model ({reason}); choose another one"
+                f"criterion = {self.criterion!r} is not available for this model ({reason}); choose another one"
             )
         whole = view.evaluation
         some = np.sort(np.random.default_rng(key_seed("reference", self._seed)).permutation(kept)[:REFERENCE])
@@ -114,7 +114,7 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the negative of the criterion of each row (N,), by default the bound in nats: low for unusual rows."""
+        """Return the negative criterion of each row (N,), low for unusual rows; by default, the bound in nats."""
         view = self._view(self._validated(X))
         return -self._score()(view, self._reference_view(view))
 
@@ -123,11 +123,11 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         return self.score_samples(X) - self.offset_
 
     def p_values(self, X: Any) -> Array:
-        """Return conformal p-values (N,): how rarely a usual row is as unusual as each row.
+        """Return conformal p-values (N,) of rows, compared with the held-out training rows.
 
-        With n rows that were held out (`calibration_fraction`), of which k are at least as unusual, the p-value is
-        (1 + k) / (n + 1). If a row comes from the same distribution as these, its p-value is at most t with probability
-        at most t, for each t, whatever the model is. If the held-out rows hold outliers, p-values are larger.
+        If k of n held-out rows (`calibration_fraction`) are at least as unusual as a row, its p-value is
+        (1 + k) / (n + 1). If a row comes from the same distribution as the held-out rows, its p-value is at most t with
+        probability at most t, for each t and any model. Outliers among the held-out rows make p-values larger.
 
         Raises:
             InputError: If no rows were held out.
@@ -151,7 +151,7 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         return View(self._precise(), self._rows(x), self.samples, self._seed)
 
     def _reference_view(self, view: View) -> View:
-        """Return training rows as scores see them; what they hold is known without the rows."""
+        """Return a view of training rows for scores, from the stored bounds and latent codes."""
         known = replace(view, batch=view.batch[:0])
         known.evaluation = self._reference
         return known

@@ -50,7 +50,7 @@ class Column:
         """
         if column.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
             raise InputError(
-                f"column {column.name!r} has the type {type_of(column)}, whose entries cannot be made anew; "
+                f"column {column.name!r} has the type {type_of(column)}, whose entries cannot be generated; "
                 "convert it to numbers, words or dates"
             )
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)

@@ -109,20 +109,20 @@ class VAESynthesizer(Estimator):
         return rows.to_numpy() if self._is_array else rows.to_native()
 
     def quality(self, X: Any, *, target: Any = None) -> SampleQuality:
-        """Compare new rows with held-out rows, and training rows likewise, which is the floor.
+        """Compare new rows with held-out rows, and compare training rows in the same way as a floor.
 
-        Gaps count: each column with missing entries has a second column that marks them, "NAME is missing".
+        The comparison includes missing entries: a second column, "NAME is missing", marks those of each column.
 
         Args:
             X: Rows that the model was not trained on, with the columns of `fit`; at least 20.
             target: Column to predict from the others, by trees that are trained on new rows and tested on X.
 
         Returns:
-            The estimates of `tightbound.Trained.quality`, by name: `print` shows all of them.
+            The estimates of `tightbound.Trained.quality`, by name; `print` shows all of them.
 
         Raises:
-            InputError: If X lacks a column, there are too few rows, or the estimator comes from a pickle, which holds
-                no training rows.
+            InputError: If X lacks a column, there are too few rows, or the estimator comes from a pickle, which lacks
+                training rows.
         """
         check_is_fitted(self)
         frame = as_frame(X)
@@ -136,7 +136,7 @@ class VAESynthesizer(Estimator):
         return self.model_.quality(self._marked(frame), target=name, seed=self._seed)
 
     def _marked(self, frame: nw.DataFrame[Any]) -> Any:
-        """Return the columns that the model has, with those that mark missing entries, as a data frame."""
+        """Return the columns of the model, and the columns that mark missing entries, as a data frame."""
         lacks = missing(frame.to_native())
         marks = [
             nw.new_series(mark, lacks[:, frame.columns.index(name)], backend=frame.implementation)

@@ -32,7 +32,7 @@ def as_frame(X: Any) -> nw.DataFrame[Any] | None:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"X has several columns with the name {twice!r}; rename them") from None
     except TypeError:  # raised for lazy data frames only
-        raise InputError(f"X is a {type(X).__name__}, whose rows are not known yet; pass X.collect()") from None
+        raise InputError(f"X is a {type(X).__name__}, whose rows are not computed yet; pass X.collect()") from None
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
@@ -88,13 +88,13 @@ def type_of(column: nw.Series[Any]) -> Any:
 
 
 def series(name: str, entries: Sequence[Any], package: Any, kind: Any) -> nw.Series[Any]:
-    """Return a column of a data frame package, of a data type of this package."""
+    """Return a column of a data frame package, with a data type of this package."""
     found = nw.new_series(name, entries, backend=package)
     native = found.to_native()
     if type_of(found) == kind:
         return found
     cast = native.astype(kind) if hasattr(native, "astype") else native.cast(kind)
-    return nw.from_native(cast, series_only=True).alias(name)  # pyarrow knows no names
+    return nw.from_native(cast, series_only=True).alias(name)  # columns of pyarrow have no names
 
 
 def written(values: Array, column: nw.Series[Any]) -> list[Any]:

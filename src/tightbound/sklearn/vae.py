@@ -28,14 +28,14 @@ OUTPUTS = ("mean", "sample", "mean+std")
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Variational autoencoder: latent codes of rows, a bound on their density, and new rows.
 
-    As a transformer it returns latent codes, and as a density the bound on log p(x).
+    As a transformer, it returns latent codes; as a density, it returns the bound on log p(x).
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
-        output: What `transform` returns: "mean", the mean of q(z | x); "sample", one draw from it, which depends on the
-            row's values alone; "mean+std", its means and then its standard deviations, 2 * n_components columns.
-        warm_start: Whether `fit` goes on with the training of the model that there is, if there is one, instead of
-            beginning with a new one. As with `partial_fit`, rows are read as those of the first training.
+        output: Output of `transform`: "mean", the mean of q(z | x); "sample", one draw from q(z | x), which depends
+            only on the values of the row; "mean+std", means and then standard deviations, 2 * n_components columns.
+        warm_start: Whether `fit` continues the training of an existing model instead of training a new one. As with
+            `partial_fit`, rows are read as in the first training.
         network, likelihood, prior, posterior, latents, objective, kinds, max_epochs, batch_size, lr, samples,
             random_state, verbose, fit_options: See `tightbound.sklearn.base.Estimator`, as for the attributes.
     """
@@ -79,8 +79,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """Train a model on rows X (N, D); y is ignored.
 
         If validation rows show that the prior does not match the latent codes, the first call of `sample` fits a
-        Gaussian mixture to these, and draws from it, as with `tightbound.train`. With `warm_start`, the weights are
-        those of the last call, and the state of the optimizer begins anew.
+        Gaussian mixture to the latent codes and draws from it, as with `tightbound.train`. With `warm_start`, training
+        starts from the weights of the last call, with a new optimizer.
 
         Raises:
             InputError: If X cannot be used, or a parameter is out of range.
@@ -97,9 +97,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one epoch on rows X (N, D), without validation; y is ignored.
 
-        The first call makes the model as `fit` does: the kinds of the columns, and their mean and scale, are those of
-        its rows. Later calls keep these and the weights, and read rows as `transform` does. The state of the optimizer
-        begins anew with each call, so pass at least some hundreds of rows at a time. The prior is used for sampling.
+        The first call builds the model as `fit` does; its rows determine the kinds of the columns, and their mean and
+        scale. Later calls keep these and the weights, and read rows as `transform` does. Each call starts with a new
+        optimizer, so pass at least several hundred rows at a time. `sample` draws latent codes from the prior.
 
         Raises:
             InputError: If X cannot be used, has other columns than before, or a parameter is out of range.
@@ -114,7 +114,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self
 
     def transform(self, X: Any) -> Array:
-        """Return latent codes (N, n_components), or what else `output` says."""
+        """Return latent codes (N, n_components), or the columns that `output` selects."""
         from tightbound.inference.infer import encode
 
         self._check_output()
@@ -131,7 +131,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return np.concatenate([names, names + "_std"]) if self.output == "mean+std" else names
 
     def inverse_transform(self, X: Any) -> Array | Frame:
-        """Return E[x | z] for what `transform` returns: a table, or a data frame if one was fitted."""
+        """Return E[x | z] for the output of `transform`: a table, or a data frame if one was fitted."""
         check_is_fitted(self)
         self._check_output()
         z = np.array(check_array(X), np.float32)

@@ -129,7 +129,7 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
 
 
 def _model(c: Combination, seed: int = 0) -> VAE:
-    """Build the model, which depends on the objective only through the context that it needs."""
+    """Build the model, which depends on the objective only through its required context."""
 
     def text(kind: str) -> str:
         name = getattr(c, kind)

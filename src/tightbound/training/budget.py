@@ -16,7 +16,7 @@ class Budget:
     With epochs="auto", training goes on while the validation objective rises. It is judged after each `WINDOW` of
     steps, at least an epoch, once `FLOOR` steps were taken, which are the whole of a run for its schedules. If its best
     value rose by less than `SETTLED` nats per element of x, the learning rate falls; the third time, training is over.
-    If the objective has fallen below its best value by more than that, and has no schedule, `FLOOR` does not count.
+    If the objective has fallen below its best value by more than that, and has no schedule, `FLOOR` does not apply.
     Without held-out data, or if the objective has no best epoch, training takes `BLIND` steps or epochs instead,
     whichever are more. Time ends training, too: the learning rate falls at 60% and 80% of minutes=.
 
@@ -91,7 +91,7 @@ class Budget:
         return self.decays >= self.DECAYS or (not self.open and step >= self.total)
 
     def judge(self, step: int, value: float, elements: int) -> bool:
-        """Lower the learning rate if the validation objective has settled, and tell whether it has fallen.
+        """Lower the learning rate if the validation objective has settled, and return whether it has fallen.
 
         Args:
             step: Steps taken.

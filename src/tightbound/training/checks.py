@@ -149,7 +149,7 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
 
 
 def check_partial_labels(model: VAE, settings: Settings) -> None:
-    """Raise CompositionError if labels are to be hidden from a model that does not infer them."""
+    """Raise CompositionError if `labels_fraction` hides labels from a model that does not infer them."""
     if settings.labels_fraction is not None and (model.context is None or not model.context.partial):
         raise CompositionError(
             f"labels_fraction={settings.labels_fraction:g} hides class labels, and this model does not infer them; use "

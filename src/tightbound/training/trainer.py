@@ -257,7 +257,7 @@ class Trainer:
         return {**self.live, **(self.ema.average if self.ema is not None else {})}
 
     def go_back(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from weights that `weights` returned before."""
+        """Load weights that `weights` returned before."""
         self.model.load_state_dict(weights, strict=False)  # weights of later stages stay
         if self.ema is not None:
             self.ema.average = {n: checkpoint.placed_as(t, weights[n]) for n, t in self.ema.average.items()}

@@ -22,15 +22,14 @@ from tightbound.training.trainer import Trainer
 class Validator:
     """Validator that evaluates a stage after each epoch, and keeps its best weights.
 
-    If the learning rate falls where the objective has fallen below its best value, training goes on from the best
-    weights.
+    If the objective is below its best value when the learning rate falls, training continues from the best weights.
 
     Args:
         trainer: Trainer of the stage.
 
     Attributes:
         best: The best weights.
-        unsaved: Whether the best weights were not written yet.
+        unsaved: Whether the best weights have not been written yet.
         best_value, best_epoch: Objective of the best weights in nats per example, and their epoch.
     """
 
@@ -62,7 +61,7 @@ class Validator:
         return row
 
     def _judge(self, value: float, elements: int) -> None:
-        """Let the budget judge the objective; go back to the best weights if it has fallen and the rate is lower."""
+        """Let the budget judge the objective; restore the best weights if it has fallen and the learning rate falls."""
         trainer, budget = self._trainer, self._trainer.budget
         fallen = budget.judge(trainer.step, value, elements)
         lower, self._decays = budget.decays > self._decays, budget.decays
@@ -124,7 +123,7 @@ class Validator:
                 yield batch.n, trainer.executor.step.terms(batch.data, noise, knobs)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the tensors and scalars that a resumed run needs: the best weights, if it may go back to them."""
+        """Return the tensors and scalars that a resumed run needs, with the best weights if it can return to them."""
         value = self.best_value if math.isfinite(self.best_value) else None
         kept = (self.best or {}) if self._trainer.budget.open else {}
         own = {"best_epoch": self.best_epoch, "best_value": value, "stale": self._stale, "decays": self._decays}

@@ -106,7 +106,7 @@ def test_a_shifted_column_is_named_and_its_distance_is_right() -> None:
     found = compared(x)
     assert found.details["worst_column"] == "length"
     assert "length" in found.sentences[1]
-    assert "one column is distributed differently" in found.sentences[0]
+    assert "one column has a different distribution" in found.sentences[0]
     expected = stats.ks_2samp(x[:, 2], table(1)[:, 2]).statistic
     assert found["worst_column"].value == pytest.approx(expected, abs=1e-12)
     assert found.tables[1].rows[0][0] == "length"
@@ -125,7 +125,7 @@ def test_lost_dependence_is_found_where_columns_are_right() -> None:
     x[:, 2] = x[random.permutation(N), 2]
     found = compared(x, target="length")
     assert "depend on each other differently" in found.sentences[0]
-    assert "distributed differently" not in found.sentences[0]
+    assert "different distribution" not in found.sentences[0]
     assert found.tables[2].rows[0][0] == "mass, length"
     assert found.floor["target_score"].value > 0.5
     assert found["target_score"].value < 0.2
@@ -139,7 +139,7 @@ def test_copies_of_training_rows_are_found() -> None:
     assert found["too_near"].value == 1
     assert found["nearer_than_test"].value > 0.95
     assert "some are copies" in found.sentences[0]
-    assert "distributed differently" not in found.sentences[0]
+    assert "different distribution" not in found.sentences[0]
 
 
 def test_numbers_are_described_and_survive_json(true: SampleQuality) -> None:
@@ -170,7 +170,7 @@ def test_a_column_without_entries_is_left_out() -> None:
     assert {*found.details["columns"]} == {"sex", "length", "color"}
     assert all(number.value is not None for number in found.estimates.values())
     parts[1][:] = np.nan
-    with pytest.raises(InputError, match="no column has enough entries"):
+    with pytest.raises(InputError, match="no column has enough known entries"):
         compare_rows(*parts, columns=COLUMNS, names=NAMES)
 
 

@@ -115,7 +115,7 @@ def mann_whitney(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
-    """Return draws of x; given what test examples are conditioned on, if the model is conditional."""
+    """Return draws of x; if the model is conditional, given the contexts of test examples."""
     if model.context is None:
         return sample(model, n, draw=True, seed=seed)
     if model.context.completes:
@@ -167,13 +167,13 @@ def _projection(model: VAE, train: Source, components: int | None, seed: int) ->
 
 
 def nearness(distance: Array, between: Array, n: int, space: str) -> dict[str, Estimate]:
-    """Return how near n samples are to training examples, compared with test examples.
+    """Compare the distance of n samples to the nearest training example with that of test examples.
 
     Args:
         distance: Distance (n + m,) of each sample, then of each test example, to the nearest training example.
-        between: Distance (n + m,) of that training example to the nearest other one.
+        between: Distance (n + m,) of this training example to its nearest other training example.
         n: Number of samples.
-        space: What distances are measured between, for captions.
+        space: Space in which distances are measured, for captions.
     """
     drawn, held = distance[:n], distance[n:]
     by = f"Euclidean distance to the nearest training example, {space}; {n:,} samples, {len(held):,} test examples"

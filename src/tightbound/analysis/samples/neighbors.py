@@ -55,14 +55,14 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
 
 
 def nearest_and_gap(queries: Tensor, blocks: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `nearest` does, and how far that example is from the nearest other one.
+    """Return the nearest example of each query, and the distance of this example to its nearest other example.
 
     Args:
         queries: Points (Q, D).
-        blocks: Function that returns the examples as points, (B, D) at a time; it is called three times.
+        blocks: Function that returns the examples as blocks of points (B, D); it is called three times.
 
     Returns:
-        Distances (Q,), positions (Q,) and distances between examples (Q,).
+        Distances (Q,) to the nearest examples, their positions (Q,), and their distances (Q,) to other examples.
     """
     distance, where = nearest(queries, blocks())
     found, start = torch.empty_like(queries), 0

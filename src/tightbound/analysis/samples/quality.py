@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality(Analysis["SampleQuality"]):
-    """Compare samples with test data: features, precision and recall, diversity, sharpness; of a table, its columns.
+    """Compare samples with test data: features, precision and recall, diversity, sharpness; for a table, its columns.
 
     Each number stands beside its floor, the best that can be expected: the same number for as many training examples
     instead of samples. Samples of a conditional model are given the contexts of the test examples that they are
     compared with.
 
-    Rows of a table are drawn from p(x|z), and compared by the distance between the distributions of each column, the
-    dependence between columns, how well a classifier tells rows from data, how well they serve to train a predictor of
-    a target column, and how near they are to the training rows (privacy). Distances between features are added if
-    features are named.
+    For a table, rows are drawn from p(x|z) and compared by the distributions of columns, the dependence of columns, how
+    well a classifier tells them from data, how well a model that is trained on them predicts a target column, and their
+    distance to the training rows (privacy). Distances between features are added if features are named.
     """
 
     name = "quality"
@@ -35,19 +34,19 @@ class Quality(Analysis["SampleQuality"]):
     """Number of samples, compared with as many test examples; fewer if there are fewer examples."""
     features: str = option("auto", metavar="COMPONENT")
     """Features to compare: pca, classifier (trained on the labels of the data), identity (the values themselves), or
-    your own, "module:Class(...)"; auto: for a table none, else classifier if there are class labels, else pca."""
+    your own, "module:Class(...)"; auto: none for a table, else classifier if there are class labels, else pca."""
     draw: bool = option(False, variant=True)
     """Draw x from p(x|z) instead of taking its mean, which is smoother than data. Rows of a table are always drawn."""
     target: str | None = option(None, metavar="COLUMN")
-    """Column of a table to predict from the others, by a classifier or regression that is trained on samples and tested
-    on real rows."""
+    """Column of a table to predict from the other columns, by a classifier or regression model that is trained on
+    samples and tested on real rows."""
     sampler: str | None = option(None, metavar="NAME", variant=True)
     """Draw z from this latent sampler, fitted with fit_sampler(), or from the "prior". Default: as sample() does."""
     trust: bool = False
     """Allow importing components of your own that the run or features= names ("module:Class")."""
 
     def run(self, trained: Trained, subject: Subject) -> SampleQuality:
-        """Draw samples, and compare them."""
+        """Draw samples and compare them with test data."""
         from tightbound.core.errors import InputError
         from tightbound.inference.fitting import chosen_sampler
 
@@ -55,7 +54,7 @@ class Quality(Analysis["SampleQuality"]):
         codes = None if sampler is None else sampler.sample
         is_table = trained.model.is_table
         if self.target is not None and not is_table:
-            raise InputError("target= names a column of a table, and the model was not trained on one; leave it out")
+            raise InputError("target= names a column of a table, and this model is not of a table; leave it out")
         parts = [self._rows(trained, subject, codes)] if is_table else []
         if not is_table or self.features != "auto":
             parts.append(self._features(trained, subject, codes, draw=self.draw or is_table))

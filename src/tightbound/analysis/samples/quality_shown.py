@@ -24,7 +24,7 @@ MEANING = {
 def verdict(
     estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate], meaning: Mapping[str, tuple[str, str]]
 ) -> Sequence[str]:
-    """Return in words where samples fall short of the floor by more than three standard errors; see `MEANING`."""
+    """Return sentences on estimates that differ from their floor by more than three standard errors; see `MEANING`."""
     if not floor:
         return ()
     found = []

@@ -1,4 +1,4 @@
-"""Predictors of one column that are trained on new rows, and tested on real ones."""
+"""Prediction of one column by models that are trained on new rows and tested on real rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.noise import key_seed
 
-CLASSES = ("categories", "binary", "values")  # kinds of columns whose values are predicted as classes
+CLASSES = ("categories", "binary", "values")  # kinds of columns that are predicted by a classifier
 
 
 def prediction(
@@ -26,15 +26,15 @@ def prediction(
     name: str,
     seed: int,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Return how well a column is predicted by trees that are trained on samples, and by those trained on real rows.
+    """Return how well trees that are trained on samples predict a column, and how well trees trained on real rows do.
 
     Args:
         samples: New rows (n, D).
         train: Real rows (N, D) to train on.
         test: Other real rows (m, D) to test on.
-        place: Position of the column that is predicted.
+        place: Position of the column to predict.
         columns: Domain of each column.
-        levels: Number of categories of each column; 0: it holds numbers.
+        levels: Number of categories of each column; 0 for a column of numbers.
         name: Name of the column.
         seed: Random seed.
 
@@ -42,7 +42,7 @@ def prediction(
         Estimates "target_score" and "target_loss" of the samples, and "target_score" of the real rows.
 
     Raises:
-        InputError: If fewer than two rows know the column.
+        InputError: If the column is known in fewer than two rows, or is the only column.
 
     References:
         Real-valued (medical) time series generation with recurrent conditional GANs (Esteban et al. 2017), Section 3,
@@ -52,11 +52,11 @@ def prediction(
     classes = own.kind in CLASSES
     parts = [rows[~np.isnan(rows[:, place])] for rows in (samples, train, test)]
     if min(map(len, parts)) < 2:
-        raise InputError(f"target= names column {name!r}, which almost all rows lack; give another column")
+        raise InputError(f"target= names column {name!r}, which is missing in almost all rows; give another column")
     samples, train, test = parts
     rest = [i for i in range(len(columns)) if i != place]
     if not rest:
-        raise InputError("target= needs other columns to predict it from, and there is one column only")
+        raise InputError("target= needs other columns to predict it from, and there is only one column; leave it out")
     others = [levels[i] for i in rest]
     truth = test[:, place]
     guesses = [

@@ -1,4 +1,4 @@
-"""Differences between new rows of a table and its data: columns, dependence, usefulness, and nearness to the data."""
+"""Comparison of new rows of a table with real rows: columns, dependence, prediction, distance to training rows."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from tightbound.data.feed import Source, as_split
 from tightbound.data.split import ArraySplit
 from tightbound.inference import infer
 
-FEWEST = 20  # rows that standard errors need
-LEAST_KNOWN = 5  # entries of a column that is compared
-LARGE = 10_000  # rows that a predictor of the target is trained on, at most
+FEWEST = 20  # minimum number of rows, for standard errors
+LEAST_KNOWN = 5  # minimum number of known entries of a column that is compared
+LARGE = 10_000  # maximum number of rows to train a predictor of the target on
 
 
 class Rows(NamedTuple):
-    """What new rows are compared with.
+    """Real rows that new rows are compared with.
 
     Attributes:
-        real: Test rows (n, D), which the model was not trained on, NaN where an entry is missing.
+        real: Test rows (n, D), which the model was not trained on; NaN marks missing entries.
         train: Training rows.
         columns: Domain of each column.
         names: Name of each column.
-        target: Column to predict from the others; None: none.
+        target: Column to predict from the others, if any.
         seed: Random seed.
-        about: What the samples and the data are, for captions.
+        about: Descriptions of the samples and the data, for captions.
     """
 
     real: Tensor
@@ -67,12 +67,12 @@ def compare_rows(
     target: str | None = None,
     seed: int = 0,
 ) -> SampleQuality:
-    """Compare new rows of any model with real ones.
+    """Compare new rows of any model with real rows.
 
     Args:
         samples: New rows (n, D).
         real: Real rows (m, D) that the model was not trained on.
-        train: Real rows (N, D) that it was trained on.
+        train: Real rows (N, D) that the model was trained on.
         columns: Domain of each column; None: real numbers.
         names: Name of each column; None: x1, x2, ...
         target: Column to predict from the others, by name.
@@ -83,7 +83,7 @@ def compare_rows(
     """
     x, y, z = (torch.as_tensor(part) for part in (samples, real, train))
     if not x.shape[1:] == y.shape[1:] == z.shape[1:] or x.dim() != 2:
-        raise InputError(f"rows have shapes {[tuple(part.shape) for part in (x, y, z)]}; needed: (N, D), with equal D")
+        raise InputError(f"rows have shapes {[tuple(part.shape) for part in (x, y, z)]}; needed: (N, D), equal D")
     width = x.shape[1]
     named = [f"x{i + 1}" for i in range(width)] if names is None else names
     rows = Rows(y, ArraySplit(z.numpy()), columns or [REAL] * width, named, target, seed)
@@ -101,17 +101,17 @@ def row_quality(
     codes: Draw | None = None,
     seed: int = 0,
 ) -> SampleQuality:
-    """Compare new rows, drawn from p(x|z), with test rows, and training rows likewise; see `Quality` for its options.
+    """Compare new rows, drawn from p(x|z), with test rows, and compare training rows in the same way as a floor.
 
-    Entries that are missing in the data are removed from the samples too.
+    Entries that are missing in the data are also removed from the samples.
 
     Args:
         model: The model of a table.
         data: Data that the model was trained on.
-        test: Rows to compare with; None: the test split.
+        test: Rows to compare with. Default: the test split.
         name: Name of these rows, for captions.
-        n_samples: See `Quality`, like `target`.
-        codes: Source of latent codes instead of the prior: `sample` of a latent sampler.
+        n_samples, target: As for `Quality`.
+        codes: `sample` of a latent sampler, to draw latent codes from. Default: the prior.
         seed: Random seed.
 
     Raises:
@@ -133,7 +133,7 @@ def row_quality(
     )  # fmt: skip
     if min(len(real), len(other)) < FEWEST:
         raise InputError(
-            f"{len(real)} test and {len(other)} training rows are too few to compare samples with; needed: {FEWEST}"
+            f"{len(real)} test and {len(other)} training rows are too few to compare with; needed: {FEWEST} each"
         )
     count = max(len(real), len(other) if target is not None else 0)
     context = given_contexts(model, real)
@@ -144,17 +144,17 @@ def row_quality(
 
 
 def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> SampleQuality:
-    """Compare samples (n, D) with real rows, and training rows `other` likewise; `useful` samples train predictors."""
+    """Compare samples (n, D) with real rows, and training rows `other` as a floor; `useful` rows train predictors."""
     if rows.target is not None and rows.target not in rows.names:
         raise InputError(f"target= names column {rows.target!r}, which the model lacks; "
                          f"{suggestion(rows.target, rows.names)}")  # fmt: skip
     n = min(len(samples), len(rows.real), len(other))
     if n < FEWEST:
-        raise InputError(f"{n} rows of one kind are too few to compare; needed: at least {FEWEST} of each")
+        raise InputError(f"{n} rows are too few to compare; needed: {FEWEST} samples, test rows and training rows")
     x, y, z, new = (part.double().numpy() for part in (samples[:n], rows.real[:n], other, useful))
     held = [i for i in range(x.shape[1]) if all(_known(part[:n, i]) >= LEAST_KNOWN for part in (x, y, z))]
     if not held:
-        raise InputError("no column has enough entries to compare; give rows whose entries are known")
+        raise InputError("no column has enough known entries to compare; give rows with fewer missing entries")
     levels = [own.levels or 0 if own.kind == "categories" else 0 for own in rows.columns]
     columns, names = [rows.columns[i] for i in held], [rows.names[i] for i in held]
     own, floor = (_Measures.of(part[:, held], y[:, held], [levels[i] for i in held], rows.seed) for part in (x, z[:n]))
@@ -189,7 +189,7 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
             shown.worst_sentence(names[place], estimates, base),
         ],
         caption=f"{n:,} samples ({rows.about['samples']}) against as many rows ({rows.about['data']}). Floor: as many "
-        "training rows instead of samples, the best that can be expected.",
+        "training rows in place of samples, the best result that can be expected.",
         details={
             "floor": {name: asdict(each) for name, each in base.items()},
             "intervals": own.intervals(place),
@@ -218,7 +218,7 @@ class _Measures(NamedTuple):
         return cls(mean, columns, pairs, two_sample.classifier_auroc(x, y, levels, seed))
 
     def named(self, place: int) -> dict[str, Measured]:
-        """Return the numbers by name, with the column at `place` as the worst one."""
+        """Return the measures by name; `place` is the position of the worst column."""
         found = {"column_distance": self.mean, "worst_column": self.columns[place], "classifier_auroc": self.auroc}
         return found if self.pairs is None else {**found, "dependence_gap": self.pairs.mean}
 
@@ -227,7 +227,7 @@ class _Measures(NamedTuple):
         return {name: [each.low, each.high] for name, each in self.named(place).items()}
 
     def estimates(self, column: str, place: int, **facts: Any) -> dict[str, Estimate]:
-        """Return the numbers as estimates, in the order in which they are shown; `column` is the worst one."""
+        """Return the measures as estimates, in the order in which they are shown; `column` names the worst column."""
         found = self.named(place)
         return {
             name: Estimate(
@@ -244,7 +244,7 @@ def _known(column: Array) -> int:
 
 
 def _nearness(rows: Rows, samples: Tensor, real: Tensor) -> dict[str, Estimate]:
-    """Return how near samples are to training rows, compared with test rows."""
+    """Compare the distance of samples to the nearest training row with that of test rows."""
     scaled = Scaled(samples.shape[1:], tuple(own.literal for own in rows.columns))
     scaled.fit(rows.train)
     queries = scaled(torch.cat([samples, real]).float())

@@ -14,46 +14,46 @@ if TYPE_CHECKING:
     from tightbound.analysis.samples.two_sample import Dependence, Measured
     from tightbound.core.domain import Domain
 
-COLUMNS = 30  # columns in the table
-PAIRS = 10  # pairs of columns in the table
-PANELS = 4  # columns in the figure
-CATEGORIES = 12  # bars of a column, at most
+COLUMNS = 30  # maximum number of columns in the table
+PAIRS = 10  # maximum number of pairs of columns in the table
+PANELS = 4  # maximum number of columns in the figure
+CATEGORIES = 12  # maximum number of bars of a column
 
 # name -> unit, estimator, description
 NUMBERS = {
     "column_distance": (
-        "probability", "mean over columns: Kolmogorov-Smirnov distance of numbers, total variation distance of "
+        "probability", "mean over columns: Kolmogorov-Smirnov distance for numbers, total variation distance for "
         "categories; bootstrap of rows",
-        "distance between the columns of samples and of data, on average; 0 is best",
+        "mean distance between the distributions of columns in samples and in data; 0 is best",
     ),
     "worst_column": (
         "probability", "Kolmogorov-Smirnov or total variation distance; bootstrap of rows",
-        "the same for column {column}, which lies farthest above its floor",
+        "distance for column {column}, which lies farthest above its floor",
     ),
     "dependence_gap": (
         "correlation", "mean over pairs of columns: differences of Spearman's correlation, the correlation ratio of "
         "ranks, or Cramér's V, as matrices of scores; block jackknife",
-        "difference in the dependence between two columns, on average; 0 is best",
+        "mean difference in the dependence between two columns; 0 is best",
     ),
     "classifier_auroc": (
         "AUROC", "gradient-boosted trees (scikit-learn), 5-fold cross-validation",
         "how well a classifier tells samples from data; 0.5: it cannot, 1: always",
     ),
 }  # fmt: skip
-# name -> what it means that samples lie below their floor, and above it
+# name -> meaning of an estimate below its floor, and above it
 MEANING = {
-    "column_distance": ("", "the columns are distributed differently"),
-    "worst_column": ("", "one column is distributed differently"),
+    "column_distance": ("", "the columns have different distributions"),
+    "worst_column": ("", "one column has a different distribution"),
     "dependence_gap": ("", "the columns depend on each other differently"),
     "classifier_auroc": ("", "a classifier can tell them apart"),
     "target_score": ("they train a worse predictor", ""),
-    "nearer_than_test": ("", "they are nearer to the training rows than test rows are, as copies would be"),
+    "nearer_than_test": ("", "they are nearer to the training rows than test rows are, as copies are"),
     "too_near": ("", "some are copies of training rows"),
 }
 
 
 def worst_sentence(column: str, estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]) -> str:
-    """Return which column differs most, in words."""
+    """Return a sentence on the column that differs most."""
     own, other = estimates["worst_column"], floor["worst_column"]
     return f"The column that differs most is {column}: distance {value_text(own)}, floor {value_text(other)}."
 
@@ -61,7 +61,7 @@ def worst_sentence(column: str, estimates: Mapping[str, Estimate], floor: Mappin
 def columns_table(
     names: Sequence[str], columns: Sequence[Domain], own: Sequence[Measured], floor: Sequence[Measured]
 ) -> Table:
-    """Return the distance of each column beside its floor, the farthest above it first."""
+    """Return the distance of each column and its floor, in decreasing order of their difference."""
     order = sorted(range(len(names)), key=lambda i: floor[i].value - own[i].value)
     rows = [
         [
@@ -87,8 +87,8 @@ def pairs_table(names: Sequence[str], own: Dependence | None, floor: Dependence 
         rows.append([f"{names[i]}, {names[j]}", f"{own.own[k]:.2f}", f"{own.other[k]:.2f}", gap,
                      f"{floor.gaps[k].value:.2f}"])  # fmt: skip
     caption = (
-        "Spearman's correlation of numbers, correlation ratio of ranks for a number and categories, Cramér's V of "
-        "categories. The difference also counts categories that go together with others."
+        "Spearman's correlation for numbers, correlation ratio of ranks for a number and categories, Cramér's V for "
+        "categories. The difference also measures which categories occur together."
     )
     heads = ("columns", "samples", "data", "difference", "floor")
     return (Table("Pairs of columns whose dependence differs most", heads, rows, caption),)
@@ -97,7 +97,7 @@ def pairs_table(names: Sequence[str], own: Dependence | None, floor: Dependence 
 def figures(
     names: Sequence[str], columns: Sequence[Domain], samples: Array, data: Array, distance: Sequence[Measured]
 ) -> Sequence[Figure]:
-    """Return the distributions of the columns that differ most, of samples (n, D) and of data (n, D)."""
+    """Return figures of the columns whose distributions differ most between samples (n, D) and data (n, D)."""
     import numpy as np
 
     panels: list[Panel] = []

@@ -73,7 +73,7 @@ class SampleQuality(Result):
         return dict(self.details["classes"])
 
     def joined(self, other: SampleQuality) -> SampleQuality:
-        """Return this result followed by the other, of the same samples by other numbers."""
+        """Return this result followed by another result on the same samples."""
         details = {
             name: {**value, **other.details[name]} if isinstance(value, dict) else value
             for name, value in self.details.items()
@@ -197,13 +197,13 @@ def refuse_completion(model: VAE) -> None:
     """Raise InputError if the model completes examples."""
     if model.context is not None and model.context.completes:
         raise InputError(
-            "the model completes examples, so that its samples would contain real data; use a model without the "
+            "the model completes examples, so its samples would contain real data; use a model without the "
             "context 'visible'"
         )
 
 
 def given_contexts(model: VAE, examples: Batch) -> Tensor | None:
-    """Return the contexts of examples, which their counterparts among the samples are given; None: there are none."""
+    """Return the contexts of examples, to draw samples with the same contexts; None for an unconditional model."""
     return None if model.context is None else examples.beside
 
 

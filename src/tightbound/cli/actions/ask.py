@@ -87,7 +87,7 @@ def write_figures(folder: Path, result: Result) -> None:
 
 
 def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]], split: Split) -> None:
-    """Write arrays with one row for each example: as they are to .npz, columns of numbers to tables.
+    """Write arrays with one row for each example: all arrays to .npz, only columns of numbers to tables.
 
     The columns that tell which examples of the split these are come first.
     """

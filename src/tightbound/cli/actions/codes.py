@@ -113,8 +113,8 @@ def _source(command: Embed, trained: Trained) -> Path:
     if source is None or not is_annotated(str(source)):
         given = "data in memory" if source is None else repr(str(source))
         raise InputError(
-            f"cannot write {str(command.out)!r}: it would hold the cells with their codes, and the examples come from "
-            f"{given}, which is no .h5ad file; write .npz or .csv"
+            f"cannot write {str(command.out)!r}: it holds the cells of an .h5ad file, and the examples come from "
+            f"{given}; write .npz or .csv"
         )
     return Path(str(source)).expanduser()
 
@@ -122,7 +122,7 @@ def _source(command: Embed, trained: Trained) -> Path:
 def _write(
     command: Embed, trained: Trained, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str]
 ) -> None:
-    """Write all arrays (.npz), or only the latent codes or code indices `chosen` (N, D), in a table."""
+    """Write all arrays (.npz), or only a table of the latent codes or code indices `chosen` (N, D)."""
     if command.out.suffix != ".npz":
         if command.out.suffix in TABLES:
             write_table(command.out, chosen, header, about=described(split, trained.model.schema.label))

@@ -73,18 +73,18 @@ def sample(command: Sample) -> None:
 
 
 def _drawn(command: Sample | Complete, trained: Trained) -> bool:
-    """Return whether x is drawn from p(x|z): as asked for, or else for rows of a table."""
+    """Return whether to draw x from p(x|z): as the options say, and by default for rows of a table."""
     if command.draw and command.mean:
         raise InputError("--draw and --mean were both given; give only one of them")
     return infer.drawn(trained.model, True if command.draw else False if command.mean else None)
 
 
 def _say_sampler(command: Sample, trained: Trained) -> None:
-    """Say if latent codes come from another source than the prior."""
+    """Print a note if latent codes are not drawn from the prior."""
     fitted = default_sampler(trained.folder)
     if fitted is not None and command.sampler is None:
         say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior does not match them; for "
-            "the prior's own samples, add --sampler prior", sys.stderr)  # fmt: skip
+            "samples from the prior, add --sampler prior", sys.stderr)  # fmt: skip
 
 
 def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
@@ -94,7 +94,7 @@ def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
         "--temperature": command.temperature != 1, "--top-k": command.top_k,
     }  # fmt: skip
     if flag := next((name for name, value in ruled_out.items() if value not in (None, False)), None):
-        raise InputError(f"--given draws rows with given values, which {flag} cannot change; leave out {flag}")
+        raise InputError(f"--given and {flag} cannot be combined; leave out {flag}")
     given = dict(_assigned(text, trained.model.schema.columns) for text in command.given)
     found = trained.sample_given(given, command.n_samples, sampler=command.sampler, seed=command.seed)
     dismissed()
@@ -108,7 +108,7 @@ def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
 
 
 def _assigned(text: str, names: Sequence[str]) -> tuple[str, str]:
-    """Return the column and the value of "COLUMN=VALUE"; the name of a column may hold "=", and a value quotes."""
+    """Return the column and the value of "COLUMN=VALUE"; a name may contain "=", and a value may be quoted."""
     known = [name for name in names if text.startswith(f"{name}=")]
     name = max(known, key=len) if known else text.partition("=")[0].strip()
     value = text[len(name) :].lstrip().removeprefix("=").strip() if known else text.partition("=")[2].strip()
@@ -190,7 +190,7 @@ def impute(command: Impute) -> None:
         whole("draws", command.draws, least=1)
         if out.suffix not in TABLES:
             raise InputError(
-                f"--draws writes tables below each other; the ending of --out must be {' or '.join(TABLES)}"
+                f"--draws writes several tables to one file; the extension of --out must be {' or '.join(TABLES)}"
             )
     as_text = out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all")
     if as_text:  # read as new data, so that no row is left out
@@ -320,7 +320,7 @@ def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> 
 
 
 def _about(split: Split, trained: Trained, out: Path) -> dict[str, Any]:
-    """Return the columns of a table that tell which examples it is about."""
+    """Return the columns that identify the examples of a table."""
     return described(split, trained.model.schema.label) if out.suffix in TABLES else {}
 
 
@@ -331,7 +331,7 @@ def _write(
     picture: Callable[[Any], Any] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write examples that have the form of the training data; in a table, with columns `about` them."""
+    """Write examples in the form of the training data; a table begins with the columns `about`."""
     if out.suffix == ".png" and picture is not None:
         domain = trained.model.observation.source
         write_atomic(out, pictures.png(picture(pictures.to_pixels(trained.form.take(x, domain), domain))))

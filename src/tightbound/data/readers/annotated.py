@@ -19,7 +19,7 @@ from tightbound.data.options import Options
 from tightbound.data.readers.sparse import countable, from_sparse
 from tightbound.data.selection import select, tell
 
-RAW = "raw"  # what `layer=` calls `.raw`, unless a layer has this name
+RAW = "raw"  # value of `layer=` that reads `.raw`, unless a layer has this name
 
 
 def read(path: Path) -> Any:
@@ -29,12 +29,12 @@ def read(path: Path) -> Any:
         InputError: If the package anndata is missing, or the file is damaged.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old forms of files, which are read all the same
+        warnings.simplefilter("ignore")  # about old file formats, which can still be read
         with needs("cells", ".h5ad files"):
             import anndata  # pyright: ignore[reportMissingImports]
         try:
             return anndata.read_h5ad(path)
-        except Exception as error:  # HDF5 has many words for a damaged file
+        except Exception as error:  # HDF5 raises many kinds of errors for a damaged file
             raise InputError(f"{path} cannot be read as AnnData: {first_line(error)}") from None
 
 
@@ -73,12 +73,12 @@ def open_annotated(source: Any, title: str, name: str, options: Options) -> Data
 
 
 def _layer(source: Any, title: str, options: Options) -> tuple[str | None, Any]:
-    """Return the name of the layer to read, None for X, and what has its matrix as `X` and its genes as `var_names`."""
+    """Return the name of the layer (None for X), and an object with its matrix as `X` and its genes as `var_names`."""
     layers = {str(name): name for name in source.layers}
     known = {*layers, *([RAW] if source.raw is not None else [])}
     layer = options.layer or options.schema.layer
     if options.layer is None and layer not in known:
-        layer = None  # data for a model may hold the counts of its layer in X
+        layer = None  # data for a model may have the counts of its layer in X
     if layer is None:
         return None, source
     if layer not in known:
@@ -96,7 +96,7 @@ def _where(layer: str | None) -> str:
 
 
 def _distinct(genes: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the names of genes, those that occur again with a number as AnnData gives it, and a note on them."""
+    """Return distinct names of genes, with numbers appended to repeated names as in AnnData, and a note on them."""
     taken, counts, out, again = {*genes}, dict[str, int](), [], dict[str, None]()
     for gene in genes:
         own = gene
@@ -109,7 +109,7 @@ def _distinct(genes: list[str]) -> tuple[list[str], tuple[str, ...]]:
         else:
             counts[gene] = 1
         out.append(own)
-    told = f"{len(again):,} names of genes occur more than once and got numbers: {listed(again, 3)}"
+    told = f"{len(again):,} names of genes occur more than once; numbers were appended: {listed(again, 3)}"
     return out, (told,) if again else ()
 
 
@@ -122,7 +122,7 @@ def _known(option: str, column: str, source: Any, title: str) -> str:
 
 
 def _labels(source: Any, title: str, options: Options) -> tuple[str | None, np.ndarray | None]:
-    """Return the name of the column of labels and the labels (N,); None: there are none."""
+    """Return the name of the column of labels and the labels (N,); None if there are none."""
     column = options.label_column
     if options.labels is not None and column is None:
         return None, np.asarray(options.labels)
@@ -133,19 +133,21 @@ def _labels(source: Any, title: str, options: Options) -> tuple[str | None, np.n
     if lacking := int(values.isna().sum()):
         if options.labels is None and not options.closed:
             return None, None
-        raise InputError(f"{title}: {lacking:,} cells have no label in the column {column!r}; remove them, or fill it")
+        raise InputError(
+            f"{title}: {lacking:,} cells have no label in the column {column!r}; remove them, or add labels"
+        )
     return column, np.asarray(values)
 
 
 def _values(column: Any) -> np.ndarray:
-    """Return a column of `obs` (N,): words, if its type is categorical, else as it is."""
+    """Return a column of `obs` (N,); a categorical column is converted to words."""
     if hasattr(column, "cat"):
         return np.array([None if value != value else str(value) for value in column], object)
     return np.asarray(column)
 
 
 def _no_counts(source: Any, layer: str | None) -> str:
-    """Return a note on numbers that are no counts, and where there are some."""
+    """Return a note that the numbers are not counts, and which layer holds counts."""
     others = {**{str(name): matrix for name, matrix in source.layers.items()}}
     others |= {} if source.raw is None else {RAW: source.raw.X}
     whole = [name for name, matrix in others.items() if name != layer and countable(matrix) is not None]

@@ -24,8 +24,8 @@ def filled(path: Path, options: Options, values: Sequence[Values], lead: str | N
     Args:
         path: The file.
         options: How it is read.
-        values: What belongs in the gaps. Several give as many tables, one below the other, under one header.
-        lead: Name of a first column, which numbers these tables from 1; None: there is none.
+        values: What belongs in the gaps. Several sets give as many tables, one below the other, with one header.
+        lead: Name of a first column, which numbers these tables from 1. Default: no such column.
     """
     text, form = form_of(path, options)
     names, spans = names_of(form), _records(form.lines, form.delimiter)
@@ -54,7 +54,7 @@ def _table(
     writers: dict[int, Callable[[float], str]],
     options: Options,
 ) -> tuple[list[tuple[str, bool]], int]:
-    """Return the lines of the rows with their gaps filled, whether a row starts in each, and the number of gaps."""
+    """Return lines with their gaps filled, whether a row starts in each line, and the number of gaps."""
     every: list[tuple[str, bool] | None] = [(line, False) for line in body]
     count = 0
     for row, (start, end, found) in enumerate(spans, 1):
@@ -73,13 +73,13 @@ def _table(
         lines = [number - 1 - first for number in form.numbers[start:end]]
         every[lines[0]] = (_written(cells, form.delimiter) if gaps else body[lines[0]], True)
         for line in lines[1:] if gaps else ():
-            every[line] = None  # a record of several lines is one line now
+            every[line] = None  # a record of several lines becomes one line
         count += gaps
     return [line for line in every if line is not None], count
 
 
 def _led(line: str, cell: str, form: Form) -> str:
-    """Return a line with a cell before it."""
+    """Return a line with a cell added at its beginning."""
     return f"{cell}{form.delimiter or ','}{line}"
 
 

@@ -1,4 +1,4 @@
-"""How the numbers of a column are written, shown by one cell that holds none of its values."""
+"""Number format of a column, described by one example cell that is no value of the column."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tightbound.data.readers.cells import DAYS, HOURS, Reader, like
 
 Array = np.ndarray[Any, Any]
 SHOWN = {DAYS: 11322 + 9.5 / 24, HOURS: 13.5}  # half past nine on the last day of 2000; half past one
-MOST = 8  # decimals that are kept
-LONGEST = 700_000.0  # days from 1970 to the first and the last year of a date, about
+MOST = 8  # maximum number of decimals
+LONGEST = 700_000.0  # largest number of days from 1970 to a date, approximately
 
 
 def example(cells: Sequence[str], decimal: str | None = None) -> str:
-    """Return a cell that is written like those of a column of numbers; "": as numbers usually are."""
+    """Return an example cell in the format of a column of numbers; "" for plain numbers."""
     if not cells or any(re.search(r"\d[eE][-+]?\d", cell) for cell in cells):
         return ""
     read = _reader(cells, decimal).read([*dict.fromkeys(cells)])
@@ -30,16 +30,16 @@ def example(cells: Sequence[str], decimal: str | None = None) -> str:
 
 
 def example_of_type(kind: pa.DataType) -> str:
-    """Return the cell that shows how dates of an Arrow type are written; "": they are no dates."""
+    """Return an example cell in the format of dates of an Arrow type; "" for other types."""
     return "2000-12-31" if pa.types.is_date(kind) else "2000-12-31 09:30:00" if pa.types.is_timestamp(kind) else ""
 
 
 class Notation:
-    """How the numbers of a column are written.
+    """Number format of a column.
 
     Args:
-        shown: A cell, as `example` returns it.
-        decimal: Decimal mark of the file; None: as the cell tells.
+        shown: Example cell, as `example` returns it.
+        decimal: Decimal mark of the file. Default: inferred from the cell.
     """
 
     def __init__(self, shown: str, decimal: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Notation:
         return self._write(min(max(value, -LONGEST), 4 * LONGEST) if self._unit == DAYS else value)
 
     def values(self, x: Array) -> Array:
-        """Return numbers (N,) with the precision of the text; dates as such."""
+        """Return numbers (N,) with the precision of the text, and dates as dates."""
         if self._unit == DAYS:
             days = np.clip(x, -LONGEST, 4 * LONGEST)
             if self._dated:

@@ -21,12 +21,12 @@ from tightbound.data.split import Indexed
 
 
 class SparseSplit(Indexed):
-    """A sparse matrix in memory, of which each batch becomes dense."""
+    """Sparse matrix in memory whose batches are converted to dense tensors."""
 
     def __init__(
         self, matrix: Any, code: Encoding, labels: Tensor | None = None, covariates: Tensor | None = None
     ) -> None:
-        """A split of a matrix (N, D) in compressed rows, its values stored as `code` says."""
+        """Make a split of a matrix (N, D) in compressed sparse row format, with its values stored as `code` says."""
         self.matrix, self.labels, self._code, self._covariates = matrix, labels, code, covariates
         self.shape = (matrix.shape[1],)
 
@@ -41,7 +41,7 @@ class SparseSplit(Indexed):
 
 
 def countable(matrix: Any) -> Domain | None:
-    """Return the domain of a matrix of whole numbers from 0 on: binary, or else counts; None: there are others."""
+    """Return the domain of a matrix of whole numbers from 0 on, binary or counts; None if it holds other numbers."""
     values = as_array(matrix.tocsr().data if hasattr(matrix, "tocsr") else matrix)
     if values.dtype.kind not in "biuf" or not values.size or not np.isfinite(values).all():
         return None
@@ -52,7 +52,7 @@ def countable(matrix: Any) -> Domain | None:
 
 
 def from_sparse(matrix: Any, held: Arrays, name: str, options: Options) -> Data:
-    """Return the data set of a sparse matrix (N, D); `held` has all but its values."""
+    """Return the data set of a sparse matrix (N, D); `held` has everything except the values."""
     known = options.declared or countable(matrix) or held.domain
     if matrix.shape[0] * matrix.shape[1] * 4 <= options.limits.memory or options.kinds is not None or known is None:
         return from_arrays(replace(held, x=as_array(matrix), domain=known), name, options)

@@ -46,7 +46,7 @@ def open_tables(
     if options.labels is not None and options.label_column is None:
         raise InputError("labels were given for a stream; let its rows have them, and name the column")
     if options.covariates:
-        raise InputError("covariates= are for tables in memory, and a stream was given; leave them out")
+        raise InputError("covariates= needs a table in memory, and a stream was given; leave it out")
     found = next(train(None, 0, judged), None)
     if found is None:
         raise InputError(f"{title} gave no examples; is it empty?")

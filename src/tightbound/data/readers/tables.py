@@ -40,7 +40,7 @@ class Table(ABC):
     titled: bool = True  # whether the names of the columns were given
     notes: tuple[str, ...] = ()
     decimal: str | None = None  # decimal mark of words, where no column tells it
-    notation: Mapping[str, str] = {}  # how numbers are written, by column, see `notation.example`
+    notation: Mapping[str, str] = {}  # number format by column, see `notation.example`
     problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
     validation: int = 0  # the last so many rows are validation data, as given
@@ -205,7 +205,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
         held = replace(_all(table, raw, held), notes=notes + _skipped(table.broken), problems=problems)
         return from_arrays(replace(held, title=table.title), name, options)
     if beside.values is not None:
-        raise InputError(f"covariates= are for tables in memory, and {table.title} is larger; raise limits=")
+        raise InputError(f"covariates= needs a table in memory, and {table.title} is larger; raise limits=")
     coder, found = coder_of(table, raw, kinds)
     tell(options, found if coder.code is None else ())
     notes += _skipped(table.broken)
@@ -278,7 +278,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
 
 
 def _notation(table: Table, raw: Raw) -> tuple[str, ...]:
-    """Return how the numbers of each named column are written; (): as numbers usually are."""
+    """Return the number format of each named column; () if all columns hold plain numbers."""
     kinds = {field.name: field.type for field in table.schema}
     shown = [table.notation.get(name) or (example_of_type(kinds[name]) if name in kinds else "") for name in raw.header]
     return tuple(shown) if any(shown) else ()

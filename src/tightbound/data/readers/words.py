@@ -28,7 +28,7 @@ from tightbound.data.readers.cells import (
 from tightbound.data.readers.notation import example
 
 _NOTED = 8  # columns in a note
-_SHOWN = 200  # cells of a column that show how its numbers are written
+_SHOWN = 200  # number of cells that determine the number format of a column
 _LOOKED = 1000  # numbers of a column that tell the decimal mark of another
 
 
@@ -41,7 +41,7 @@ class Columns:
     problems: dict[str, str]  # by column
     decimal: str | None = None  # the decimal mark of words with a comma
     unknown: np.ndarray | None = None  # (N,) words among the numbers of each row; None: nobody looked for them
-    notation: Mapping[str, str] = field(default_factory=dict)  # by column of numbers, see `notation.example`
+    notation: Mapping[str, str] = field(default_factory=dict)  # number format by column, see `notation.example`
 
 
 def read_columns(

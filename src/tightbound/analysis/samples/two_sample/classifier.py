@@ -1,4 +1,4 @@
-"""A classifier that tells two tables apart, and predictors of one column."""
+"""Classifier that tells two tables apart, and predictor of one column."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tightbound.analysis.samples.two_sample.resampling import Array, Measured
 from tightbound.core.noise import key_seed
 
 FOLDS = 5
-COLUMNS = 100  # columns that the classifier sees at most, picked at random
-ROWS = 5000  # rows of each table that it sees at most
-CODES = 255  # categories that scikit-learn's trees can split by; columns with more are taken as numbers
+COLUMNS = 100  # maximum number of columns for the classifier, chosen at random
+ROWS = 5000  # maximum number of rows of each table for the classifier
+CODES = 255  # maximum number of categories for scikit-learn's trees; columns with more are treated as numbers
 
 
 def predictor(levels: Sequence[int], classes: bool, seed: int) -> Any:
-    """Return scikit-learn's gradient-boosted trees, which take missing entries (NaN) and categories as they are.
+    """Return scikit-learn's gradient-boosted trees, which accept missing entries (NaN) and categories.
 
     Args:
-        levels: Number of categories of each column (D,); 0: it holds numbers.
+        levels: Number of categories of each column (D,); 0 for a column of numbers.
         classes: Whether to predict classes rather than numbers.
         seed: Random seed.
     """
@@ -37,8 +37,8 @@ def classifier_auroc(x: Array, y: Array, levels: Sequence[int], seed: int = 0) -
     curve: 0.5 if it cannot, 1 if it always can.
 
     The value is the mean, over rows, of the share of the other table's rows in the same fold that get the lower score.
-    The error is that of DeLong et al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of different
-    folds are trained on almost the same rows.
+    The standard error is that of DeLong et al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of
+    different folds are trained on almost the same rows.
 
     References:
         Inference for the generalization error (Nadeau and Bengio 2003), Section 3

@@ -10,7 +10,7 @@ import numpy as np
 from tightbound.analysis.samples.two_sample.resampling import Array, Measured, jackknife, leave_out
 from tightbound.core.noise import key_seed
 
-WIDTH = 100  # numbers that the compared columns are written in, at most; categories take one each
+WIDTH = 100  # maximum number of scores of the compared columns; each category has one score
 
 
 class Dependence(NamedTuple):
@@ -42,12 +42,12 @@ def dependence(x: Array, y: Array, levels: Sequence[int], seed: int = 0) -> Depe
 
     Args:
         x: A table.
-        y: Another one.
-        levels: Number of categories of each column (D,); 0: it holds numbers.
-        seed: Seed of the blocks that errors come from, and of the columns that are compared if they are too many.
+        y: Another table.
+        levels: Number of categories of each column (D,); 0 for a column of numbers.
+        seed: Seed of the blocks for standard errors, and of the choice of columns if there are too many.
 
     Returns:
-        The differences; None: there are fewer than two columns.
+        The differences; None if there are fewer than two columns.
 
     References:
         The proof and measurement of association between two things (Spearman 1904)
@@ -73,8 +73,11 @@ def dependence(x: Array, y: Array, levels: Sequence[int], seed: int = 0) -> Depe
 
 
 def association(x: Array, levels: Sequence[int]) -> Array:
-    """Return the association (D, D) between columns of x (n, D): Spearman's correlation, with its sign, between
-    numbers, else the correlation ratio of ranks or Cramér's V."""
+    """Return the association (D, D) between columns of x (n, D).
+
+    It is Spearman's correlation, with its sign, for two columns of numbers, otherwise the correlation ratio of ranks or
+    Cramér's V.
+    """
     numbers = np.array([not own for own in levels])
     found = correlations(x, levels)
     starts = _starts(levels)
@@ -92,7 +95,7 @@ def correlations(x: Array, levels: Sequence[int]) -> Array:
 
 
 def norms(matrix: Array, levels: Sequence[int]) -> Array:
-    """Return the norm (D, D) of each pair's block, divided by the root of the smaller degrees of freedom."""
+    """Return the norm (D, D) of each pair's block, divided by the square root of the smaller degrees of freedom."""
     starts, free = _starts(levels), np.array([max(own - 1, 1) for own in levels])
     blocks = np.add.reduceat(np.add.reduceat(matrix**2, starts, 0), starts, 1)
     return np.sqrt(blocks / np.minimum.outer(free, free))
@@ -104,7 +107,7 @@ def _starts(levels: Sequence[int]) -> Array:
 
 
 def _scores(column: Array, levels: int) -> Array:
-    """Return scores (n, max(levels, 1)) of mean 0 over the known entries; 0 for missing entries."""
+    """Return scores (n, max(levels, 1)) with mean 0 over the known entries; 0 for missing entries."""
     from scipy.stats import rankdata
 
     known = ~np.isnan(column)

@@ -8,16 +8,16 @@ import numpy as np
 
 from tightbound.analysis.samples.two_sample.resampling import Array, Measured, bootstrap_each
 
-MOST, FEWEST = 300, 50  # bootstrap resamples
-WORK = 1e8  # entries that are resampled, at most
+MOST, FEWEST = 300, 50  # maximum and minimum number of bootstrap resamples
+WORK = 1e8  # number of resampled entries, which sets the number of resamples
 
 
 def marginal_distances(x: Array, y: Array, nominal: Sequence[bool], seed: int = 0) -> tuple[Measured, list[Measured]]:
     """Return the distance between each column of x (n, D) and y (m, D), and the mean over columns, (mean, columns).
 
-    It is the Kolmogorov-Smirnov distance, the largest difference between the distribution functions; for `nominal`
-    columns, whose numbers stand for categories, it is the total variation distance between their shares. Both lie
-    within 0 and 1. Missing entries (NaN) are left out. The errors are those of a bootstrap of rows.
+    It is the Kolmogorov-Smirnov distance, the largest difference between the distribution functions. For `nominal`
+    columns, whose numbers are positions of categories, it is the total variation distance between their shares. Both
+    lie within 0 and 1. Missing entries (NaN) are left out. Standard errors come from a bootstrap of rows.
     """
     n, m = len(x), len(y)
     distances = [
@@ -35,11 +35,11 @@ def marginal_distances(x: Array, y: Array, nominal: Sequence[bool], seed: int = 
     return mean, columns
 
 
-Distance = Callable[[Array], float]  # of how often each row counts, (n + m,)
+Distance = Callable[[Array], float]  # argument: weight of each row (n + m,)
 
 
 def _shares(weight: Array, first: Array) -> Array:
-    """Return the signed shares of the rows of two samples; those of the first add up to 1, of the other to -1."""
+    """Return the signed shares of the rows of two samples; the first sample's add up to 1, the other's to -1."""
     own, other = (np.where(part, weight, 0.0) for part in (first, ~first))
     with np.errstate(invalid="ignore"):
         return own / own.sum() - other / other.sum()
@@ -48,7 +48,7 @@ def _shares(weight: Array, first: Array) -> Array:
 def _kolmogorov(values: Array, n: int) -> Distance:
     known = np.flatnonzero(~np.isnan(values))
     order = known[np.argsort(values[known], kind="stable")]
-    last = np.append(np.diff(values[order]) > 0, True) if len(order) else np.zeros(0, bool)  # of equal values
+    last = np.append(np.diff(values[order]) > 0, True) if len(order) else np.zeros(0, bool)  # last one of equal values
     first = order < n
     return lambda weight: float(np.abs(_shares(weight[order], first).cumsum()[last]).max(initial=0.0))
 

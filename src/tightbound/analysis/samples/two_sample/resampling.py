@@ -51,7 +51,7 @@ def block_of(n: int, seed: int, name: str) -> Array:
 
 
 def leave_out(x: Array, y: Array, seed: int, statistic: Callable[[Array, Array], Any]) -> Array:
-    """Return a statistic, one number or K, of rows x (n, ...) and y (m, ...) without each block in turn, then of all.
+    """Return a statistic (one or K numbers) of rows x (n, ...) and y (m, ...) without each block in turn, then of all.
 
     Returns:
         Values (BLOCKS + 1,) or (BLOCKS + 1, K).
@@ -73,14 +73,14 @@ def jackknife(values: Array) -> Measured:
 
 
 def bootstrap(n: int, m: int, statistic: Callable[[Array, Array], float], seed: int) -> Measured:
-    """Return a statistic of how often each of n and m rows counts; see `bootstrap_each`."""
+    """Return a statistic of the weights of n and m rows; see `bootstrap_each`."""
     return bootstrap_each(n, m, lambda a, b: np.array([statistic(a, b)]), seed)[0]
 
 
 def bootstrap_each(
     n: int, m: int, statistic: Callable[[Array, Array], Array], seed: int, resamples: int = RESAMPLES
 ) -> list[Measured]:
-    """Return K statistics (K,) of how often each of n and m rows counts, with errors from rows drawn with replacement.
+    """Return K statistics (K,) of the weights of n and m rows, with standard errors from a bootstrap.
 
     Distances are larger on resampled rows, by about their bias. The intervals are therefore made of the deviations from
     their mean (pivotal).
