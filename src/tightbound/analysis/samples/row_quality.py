@@ -150,7 +150,7 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
                          f"{suggestion(rows.target, rows.names)}")  # fmt: skip
     n = min(len(samples), len(rows.real), len(other))
     if n < FEWEST:
-        raise InputError(f"{n} rows are too few to compare; needed: {FEWEST} samples, test rows and training rows")
+        raise InputError(f"{n} rows are too few to compare; needed: at least {FEWEST} samples, test and training rows")
     x, y, z, new = (part.double().numpy() for part in (samples[:n], rows.real[:n], other, useful))
     held = [i for i in range(x.shape[1]) if all(_known(part[:n, i]) >= LEAST_KNOWN for part in (x, y, z))]
     if not held:
