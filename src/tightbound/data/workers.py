@@ -24,7 +24,7 @@ _END = object()
 
 
 class MappedSplit(Indexed):
-    """Examples that are read or computed when they are asked for, by worker processes."""
+    """Examples that worker processes read or compute on demand."""
 
     def __init__(
         self,

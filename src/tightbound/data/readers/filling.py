@@ -15,7 +15,7 @@ from tightbound.data.readers.text import Form, form_of, names_of
 SAMPLE = 200  # cells of a column that show how its values are written
 
 
-Values = Mapping[int, Mapping[str, float | str]]  # what belongs in gaps: by row, counted from 1, values by column
+Values = Mapping[int, Mapping[str, float | str]]  # values for gaps: by row, counted from 1, then by column
 
 
 def filled(path: Path, options: Options, values: Sequence[Values], lead: str | None = None) -> tuple[str, int]:
@@ -24,7 +24,7 @@ def filled(path: Path, options: Options, values: Sequence[Values], lead: str | N
     Args:
         path: The file.
         options: How it is read.
-        values: What belongs in the gaps. Several sets give as many tables, one below the other, with one header.
+        values: Values for the gaps. Several sets give as many tables, one below the other, with one header.
         lead: Name of a first column, which numbers these tables from 1. Default: no such column.
     """
     text, form = form_of(path, options)
