@@ -86,5 +86,5 @@ def test_columns_are_left_out_and_name_the_examples(tmp_path):
     assert data.test.batch(torch.arange(1)).x[0, 0] == columns["a"][row - 1]
     with pytest.raises(InputError, match=r"ignore='dya': .* has no column 'dya'; did you mean 'day'"):
         open(tmp_path / "t.csv", ignore="dya")
-    with pytest.raises(InputError, match="id= and ignore= name columns of a table"):
+    with pytest.raises(InputError, match="id=, ignore= and covariates= name columns of a table"):
         open(X, id="code")

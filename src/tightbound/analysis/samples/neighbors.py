@@ -68,7 +68,7 @@ def nearest_and_gap(queries: Tensor, blocks: Callable[[], Iterable[Tensor]]) -> 
     found, start = torch.empty_like(queries), 0
     for block in blocks():
         hit = (where >= start) & (where < start + len(block))
-        found[hit] = block[where[hit].to(block.device) - start].to(found)
+        found[hit.to(found.device)] = block[where[hit].to(block.device) - start].to(found)
         start += len(block)
     between, _ = nearest(found, blocks(), own=where)
     return distance, where, between
