@@ -35,9 +35,10 @@ def predictor(levels: Sequence[int], classes: bool, seed: int) -> Any:
 def classifier_auroc(x: Array, y: Array, levels: Sequence[int], seed: int = 0) -> Measured:
     """Return the cross-validated area under the ROC curve of a classifier that tells rows x (n, D) from rows y (m, D).
 
-    It is 0.5 if the classifier cannot tell them apart, and 1 if it always can. The value is the mean, over rows, of the share of the other table's rows in the same fold that get the lower score.
-    The standard error is that of DeLong et al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of
-    different folds are trained on almost the same rows.
+    It is 0.5 if the classifier cannot tell them apart, and 1 if it always can. The value is the mean, over rows, of the
+    share of the other table's rows in the same fold that get the lower score. The standard error is that of DeLong et
+    al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of different folds are trained on almost the
+    same rows.
 
     References:
         Inference for the generalization error (Nadeau and Bengio 2003), Section 3
