@@ -212,7 +212,7 @@ class Settings:
     """Training examples to set aside for choosing the best epoch; 0: none. Default: a tenth, at most 5000."""
     labels_fraction: _Float = None
     """Share of the training labels to keep, with the same number for each class; the other labels count as unknown (for
-    context inferred-labels). Default: all."""
+    context inferred-labels), and validation takes examples without labels. Default: all."""
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -146,6 +146,7 @@ def test_rows_are_drawn_given_values(ask: Callable[..., Result], tmp_path: Path)
         (("--given", "sex=frog"), "2 categories (f, m)"),
         (("--given", "sex"), "COLUMN=VALUE"),
         (("--given", "mass=heavy"), "real numbers"),
+        (("--given", "sex=f", "sex=m"), "names a column twice"),
         (("--given", "sex=f", "--keep", "0.5"), "leave out --keep"),
     ],
 )

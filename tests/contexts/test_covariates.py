@@ -123,6 +123,7 @@ def test_data_without_known_covariates_are_one_line(trained: tb.Trained, change:
         ({"batch": "b1", "donor": 1}, "lacks the covariate 'age'"),
         ({"batch": "b7", "donor": 1, "age": 3}, "has 'b7' for covariate 'batch'; known: b1, b2, b3"),
         ({"batch": "b1", "donor": 1, "age": "x"}, "has 'x' for covariate 'age'; needed: a number"),
+        (["batch=b1", "donor=1", "age=nan"], "has 'nan' for covariate 'age'; needed: a number"),
         (["batch=b1", "donr=1", "age=3"], "names 'donr', which the model lacks; did you mean 'donor'"),
         ([[0.5, 0, 30]], "must be one of b1, b2, b3"),
     ],

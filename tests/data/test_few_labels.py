@@ -38,6 +38,20 @@ def test_no_batch_of_training_or_validation_examples_shows_a_hidden_label() -> N
     assert (next(few.test.epoch(5)).label >= 0).all()
 
 
+def test_validation_takes_no_label_that_is_kept_as_long_as_there_are_others() -> None:
+    few: Any = few_labels(DATA, 0.05, seed=0)
+    train, validation = few.held_out(150)
+    assert sorted(train.labels.tolist()) == sorted([-1] * (30 - 9) + [0] * 3 + [1] * 3 + [2] * 3)
+    assert (validation.labels == -1).all()
+    train, validation = few.held_out(175)
+    assert (len(train), int((validation.labels >= 0).sum())) == (5, 4)
+
+
+def test_an_objective_that_does_not_train_the_classifier_is_refused() -> None:
+    with pytest.raises(CompositionError, match="'elbo' does not train the classifier"):
+        tb.train(DATA, context="inferred-labels", objective="elbo", latent=1, epochs=1, quiet=True)
+
+
 def test_labels_are_hidden_only_where_there_are_classes() -> None:
     with pytest.raises(InputError, match=r"labels_fraction= .* these have none"):
         few_labels(tb.data.open(torch.rand(20, 3)), 0.5, seed=0)

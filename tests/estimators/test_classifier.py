@@ -51,7 +51,7 @@ def test_probabilities_are_normalized_and_survive_pickling(strips, fitted) -> No
     assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(x), found)
 
 
-@pytest.mark.parametrize("unknown", [-1, "-1"])
+@pytest.mark.parametrize("unknown", [-1, "-1", -1.0])
 def test_classes_may_be_words(strips, fitted, unknown) -> None:
     x, _, few = strips
     words = np.array([{0: "low", 1: "high", -1: unknown}[label] for label in few.tolist()], object)

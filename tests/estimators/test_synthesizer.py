@@ -86,6 +86,15 @@ def test_new_rows_are_compared_with_held_out_ones(synthesizer: VAESynthesizer) -
     assert {*array.quality(R.normal(size=(30, 2))).details["columns"]} == {"0", "1"}
 
 
+def test_gaps_of_new_rows_lie_where_they_are_marked() -> None:
+    """No classifier tells new rows from data by marks that contradict the gaps: these columns are independent."""
+    random = np.random.default_rng(5)
+    table = pd.DataFrame(random.normal(size=(800, 2)), columns=["a", "b"])
+    table.loc[random.random(800) < 0.3, "b"] = np.nan
+    found = VAESynthesizer(2, **{**TINY, "max_epochs": 5}).fit(table[:500]).quality(table[500:])
+    assert found["classifier_auroc"].value < 0.6
+
+
 def test_draws_depend_on_the_seed(synthesizer: VAESynthesizer) -> None:
     assert synthesizer.sample(5).equals(synthesizer.sample(5))
     assert not synthesizer.sample(5).equals(synthesizer.sample(5, random_state=1))
@@ -108,6 +117,7 @@ def test_a_warning_says_if_few_codes_fit() -> None:
         ({"mass": 9e9}, "range"),
         ({"mass": "heavy"}, "range"),
         ({"mass": None}, "range"),
+        ({"visits": 40.5, "sex": "female"}, "40.5 for column 'visits'.*whole numbers"),
         ({"on": pd.Timestamp("1999-01-01")}, "range"),
         (["sex"], "values by column"),
     ],

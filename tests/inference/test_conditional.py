@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -58,3 +59,15 @@ def test_what_cannot_be_given_is_refused(trained: tb.Trained) -> None:
     images = tb.VAE.for_data(tb.data.open("digits"), latent=2)
     with pytest.raises(CompositionError, match="table"):
         sample_given(images, 3, torch.zeros(1, 8, 8))
+
+
+def test_a_table_of_one_kind_is_given_values_by_name() -> None:
+    """Its model needs all entries of a row, so those that are not given cannot be read as missing."""
+    frame = pd.DataFrame(R.normal(size=(100, 2)), columns=["a", "b"])
+    trained = tb.fit(tb.VAE.for_data(frame, latent=1, network="mlp(hidden=(4,))"), frame, steps=5, quiet=True)
+    assert not trained.model.observation.source.columns
+    found = trained.sample_given({"b": "1.5"}, 50).x
+    assert (found[:, 1] == 1.5).all()
+    assert found[:, 0].std() > 0.1
+    with pytest.raises(InputError, match="given= has 'much' for column 'b', which holds real numbers"):
+        trained.sample_given({"b": "much"}, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -105,9 +106,12 @@ class Covariates(Context):
             if words and str(value) not in words:
                 raise InputError(f"context= has {value!r} for covariate {name!r}; known: {listed(words, 20)}")
             try:
-                row.append(float(words.index(str(value)) if words else value))
+                entry = float(words.index(str(value)) if words else value)
             except (TypeError, ValueError):
-                raise InputError(f"context= has {value!r} for covariate {name!r}; needed: a number") from None
+                entry = math.nan
+            if not math.isfinite(entry):
+                raise InputError(f"context= has {value!r} for covariate {name!r}; needed: a number")
+            row.append(entry)
         return row
 
     def examples(self, n: int) -> Tensor:

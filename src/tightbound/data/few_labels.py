@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.dataset import Data
-from tightbound.data.split import Indexed, Subset
+from tightbound.data.split import Indexed, Split, Subset
 
 
 def few_labels(data: Data, fraction: float, seed: int) -> Data:
@@ -56,6 +57,16 @@ class Relabeled(Subset):
     def subset(self, indices: Tensor | Sequence[int]) -> Indexed:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See `Indexed.subset`."""
         return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
+
+    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+        """See `Split.held_out`; as long as there are others, labeled examples are kept for training."""
+        assert self.labels is not None
+        size = len(self)
+        if not 0 < validation < size:
+            return super().held_out(validation, seed)
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(size))
+        order = order[(self.labels[order] >= 0).int().argsort(stable=True)]
+        return self.subset(order[validation:].sort().values), self.subset(order[:validation].sort().values)
 
     def _relabeled(self, batch: Batch) -> Batch:
         assert self.labels is not None

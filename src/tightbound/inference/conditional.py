@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -66,21 +67,30 @@ def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
     names = model.schema.columns or tuple(f"x{i + 1}" for i in range(math.prod(model.shape)))
     if unknown := next((name for name in given if name not in names), None):
         raise InputError(f"given= names column {unknown!r}, which the model lacks; {suggestion(unknown, names)}")
-    empty = {name: pa.nulls(1) for name in names}
-    domain = model.observation.source
     row = torch.full((len(names),), math.nan)
-    for name, value in given.items():
-        own = domain.columns[names.index(name)] if domain.columns else domain
+    for i, name in enumerate(names):
+        if name not in given:
+            continue
         if not model.schema.columns:
-            row[names.index(name)] = _number(value)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about entries that are not given, or unknown
-                table = pa.table({**empty, name: pa.array([value])})
-                row[names.index(name)] = first(model, table, 1).x[0, names.index(name)]
-        if row[names.index(name)].isnan():
-            raise InputError(f"given= has {value!r} for column {name!r}, which holds {own}; give a possible value")
+            row[i] = _number(given[name])
+            continue
+        entry = pa.array([given[name]])
+        other = pa.nulls(1) if model.observation.source.columns else entry  # a model of complete rows needs all
+        with warnings.catch_warnings(), suppress(InputError):
+            warnings.simplefilter("ignore")  # about entries that are not given, or unknown
+            row[i] = first(model, pa.table({each: entry if each == name else other for each in names}), 1).x[0, i]
+    check_given(model, given, names, row)
     return row
+
+
+def check_given(model: VAE, given: Mapping[Any, Any], names: Sequence[Any], row: Tensor) -> None:
+    """Raise InputError if a given value is NaN in the row (D,) that was read: its column cannot hold it."""
+    domain = model.observation.source
+    for name, value in given.items():
+        i = names.index(name)
+        if row[i].isnan():
+            own = domain.columns[i] if domain.columns else domain
+            raise InputError(f"given= has {value!r} for column {name!r}, which holds {own}; give a possible value")
 
 
 def _number(value: Any) -> float:

@@ -96,7 +96,7 @@ class VAEClassifier(ClassifierMixin, Estimator):
         labels = column_or_1d(y, warn=True)
         assert_all_finite(labels, input_name="y")
         check_consistent_length(x, labels)
-        known = labels.astype(str) != str(UNLABELED) if labels.dtype.kind in "OUS" else labels != UNLABELED
+        known = np.array([value not in (UNLABELED, str(UNLABELED)) for value in labels.tolist()])
         given = np.array(labels[known].tolist())  # words mixed with -1 may have the type object
         check_classification_targets(given)
         self.classes_ = np.unique(given)

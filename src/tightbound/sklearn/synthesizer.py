@@ -17,6 +17,8 @@ from tightbound.sklearn.spelling import Column, columns_of
 from tightbound.sklearn.tables import Array, as_frame, missing, spelled
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tightbound.analysis.samples.sample_quality import SampleQuality
 
 
@@ -111,7 +113,8 @@ class VAESynthesizer(Estimator):
     def quality(self, X: Any, *, target: Any = None) -> SampleQuality:
         """Compare new rows with held-out rows, and compare training rows in the same way as a floor.
 
-        The comparison includes missing entries: a second column, "NAME is missing", marks those of each column.
+        New rows are those of `sample`. The comparison includes missing entries: a second column, "NAME is missing",
+        marks those of each column.
 
         Args:
             X: Rows that the model was not trained on, with the columns of `fit`; at least 20.
@@ -124,6 +127,10 @@ class VAESynthesizer(Estimator):
             InputError: If X lacks a column, there are too few rows, or the estimator comes from a pickle, which lacks
                 training rows.
         """
+        import torch
+
+        from tightbound.analysis.samples.row_quality import LARGE, compare_rows
+
         check_is_fitted(self)
         frame = as_frame(X)
         if frame is None:
@@ -132,8 +139,18 @@ class VAESynthesizer(Estimator):
         lacking = [str(column.name) for column in self._columns if str(column.name) not in known]
         if lacking:
             raise InputError(f"X lacks the columns {listed(lacking)}; pass rows with the columns of fit()")
-        name = None if target is None else str(target)
-        return self.model_.quality(self._marked(frame), target=name, seed=self._seed)
+        data = self.model_.data
+        if data is None:
+            raise InputError("quality needs the training data, which a pickle does not hold; fit the estimator again")
+        train = torch.cat([batch.x for batch in data.train.epoch(4096)])
+        real, train = (_some(x, LARGE, self._seed) for x in (self._rows(self._marked(frame)).x, train))
+        new = self.sample(max(len(real), len(train)))
+        new = _of_array(new) if self._is_array else nw.from_native(new, eager_only=True)
+        return compare_rows(
+            self._rows(self._marked(new)).x, real, train,
+            columns=self.model_.model.observation.source.columns, names=[str(name) for name in self._names],
+            target=None if target is None else str(target), seed=self._seed,
+        )  # fmt: skip
 
     def _marked(self, frame: nw.DataFrame[Any]) -> Any:
         """Return the columns of the model, and the columns that mark missing entries, as a data frame."""
@@ -165,6 +182,8 @@ class VAESynthesizer(Estimator):
 
     def _given(self, given: Mapping[Any, Any]) -> Any:
         """Return the given values as the model stores them (D,), with NaN for the other columns."""
+        from tightbound.inference.conditional import check_given
+
         package: Any = self._package
         frame = nw.from_dict({name: [None] for name in self._names}, backend=package)
         for name, value in given.items():
@@ -180,7 +199,16 @@ class VAESynthesizer(Estimator):
                 frame = frame.with_columns(nw.new_series(self._marks[name], [False], backend=package))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about entries that are not given
-            return self._rows(frame.to_native()).x[0]
+            row = self._rows(frame.to_native()).x[0]
+        check_given(self.model_.model, given, self._names, row)
+        return row
+
+
+def _some(x: Tensor, n: int, seed: int) -> Tensor:
+    """Return up to n of the rows of x (N, D), at random."""
+    import torch
+
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
 def _of_array(x: Array) -> nw.DataFrame[Any]:

@@ -139,7 +139,7 @@ def _fit(
     if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
         resume, overwrite = True, False
     check_fits(model, data)
-    check_partial_labels(model, settings)
+    check_partial_labels(model, objective, settings)
     model.learn_names(data.schema)
     if settings.labels_fraction is not None:
         data = few_labels(data, settings.labels_fraction, settings.seed)

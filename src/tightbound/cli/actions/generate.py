@@ -95,7 +95,10 @@ def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
     }  # fmt: skip
     if flag := next((name for name, value in ruled_out.items() if value not in (None, False)), None):
         raise InputError(f"--given and {flag} cannot be combined; leave out {flag}")
-    given = dict(_assigned(text, trained.model.schema.columns) for text in command.given)
+    pairs = [_assigned(text, trained.model.schema.columns) for text in command.given]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise InputError(f"--given {' '.join(command.given)} names a column twice; give each column once")
     found = trained.sample_given(given, command.n_samples, sampler=command.sampler, seed=command.seed)
     dismissed()
     _write(out, found.x, trained)
