@@ -57,6 +57,8 @@ def test_remedies_fit_what_the_run_has() -> None:
     assert remedies.free_bits(case) == {"objective": "free-bits(1.0, over='group')"}
     case = of_linear(linear_gaussian(), config={"objective": "elbo", "beta": "50"})
     assert remedies.use_of_z(case) == {"beta": "linear(share=0.25)"}
+    case = of_linear(linear_gaussian(), config={"objective": "m2(alpha=5)", "context": "inferred-labels"})
+    assert remedies.free_bits(case) == {"objective": "m2(alpha=5, beta=linear(share=0.25))"}
 
 
 def test_the_command_that_remedies_replaces_what_it_says_otherwise() -> None:

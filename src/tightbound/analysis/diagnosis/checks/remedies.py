@@ -108,8 +108,13 @@ def other_prior_training(config: Options, by_heart: bool) -> Options:
 
 
 def free_bits(case: Case) -> Options:
-    """Leave some rate free of charge, per dimension if the KL is known by dimension, or double what is free already."""
-    spec = written(case.config)
+    """Leave some rate free of charge, per dimension if the KL is known by dimension, or double what is free already.
+
+    If the objective also trains the model's context, such as labels to infer, warm up its rate instead.
+    """
+    spec, made = written(case.config), objective(case.config)
+    if made is not None and made.context is not None:
+        return longer(case.config) if "beta" in spec.kwargs else {"objective": str(spec.replace(beta=parse(WARMED)))}
     now = knobs(case.config).get("free_bits")
     if now is not None:
         if spec.args:  # it comes first
