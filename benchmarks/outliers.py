@@ -119,21 +119,22 @@ def main() -> None:
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the estimator")
     parser.add_argument("--pyod", type=Path, metavar="PYTHON", help="Python executable with PyOD installed")
     arguments = parser.parse_args()
-    ranks = []
+    ranks: list[dict[str, float]] = []
     for name in arguments.only:
-        began, found = time.perf_counter(), []
+        began, found, sizes = time.perf_counter(), [], []
         for seed in range(arguments.seeds):
             x, unusual = contaminated(*TABLES[name](), seed)
             each = scores(x, seed, arguments.options, arguments.pyod)
             found.append({title: roc_auc_score(unusual, values) for title, values in each.items()})
+            sizes.append(len(x))
         areas = pd.DataFrame(found)
         mean, error = areas.mean(), areas.sem() if len(areas) > 1 else None
-        ranks.append(rankdata(-mean))
+        ranks.append(dict(zip(mean.index, rankdata(-mean), strict=True)))
         shown = [f"{k}: {mean[k]:.3f}" + (f" ± {error[k]:.3f}" if error is not None else "") for k in mean.index]
         seconds = (time.perf_counter() - began) / arguments.seeds
-        print(f"{name:14} {len(x):4} rows  {'  '.join(shown)}  {seconds:.0f} s", flush=True)
-    means = zip(mean.index, np.mean(ranks, 0), strict=True)
-    print("mean rank:", ", ".join(f"{title} {rank:.2f}" for title, rank in sorted(means, key=lambda pair: pair[1])))
+        print(f"{name:14} {sizes[0]:4} rows  {'  '.join(shown)}  {seconds:.0f} s", flush=True)
+    means = pd.DataFrame(ranks).mean().sort_values()
+    print("mean rank:", ", ".join(f"{title} {rank:.2f}" for title, rank in means.items()))
 
 
 if __name__ == "__main__":
