@@ -62,7 +62,7 @@ def test_what_cannot_be_given_is_refused(trained: tb.Trained) -> None:
 
 
 def test_a_table_of_one_kind_is_given_values_by_name() -> None:
-    """Its model needs all entries of a row, so those that are not given cannot be read as missing."""
+    """The model of such a table needs all entries of a row; entries that are not given must not count as missing."""
     frame = pd.DataFrame(R.normal(size=(100, 2)), columns=["a", "b"])
     trained = tb.fit(tb.VAE.for_data(frame, latent=1, network="mlp(hidden=(4,))"), frame, steps=5, quiet=True)
     assert not trained.model.observation.source.columns

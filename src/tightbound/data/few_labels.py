@@ -54,9 +54,9 @@ class Relabeled(Subset):
         """See `Indexed.batches`."""
         return map(self._relabeled, super().batches(plan, seed))
 
-    def subset(self, indices: Tensor | Sequence[int]) -> Indexed:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """See `Indexed.subset`."""
-        return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
+    def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
+        """See `Indexed.subset`; the base has other labels."""
+        return Indexed.subset(self, indices)
 
     def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
         """See `Split.held_out`; as long as there are others, labeled examples are kept for training."""

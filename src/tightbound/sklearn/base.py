@@ -181,9 +181,8 @@ class Estimator(BaseEstimator):
         model = copy.deepcopy(self.model_.model)
         with _advice():
             data = training_data(X, like=model)
-        self._fit(
-            model, data, key_seed("further", self._seed, len(self.history_)), **options
-        )  # different noise than before
+        seed = key_seed("further", self._seed, len(self.history_))  # other noise than in the training before
+        self._fit(model, data, seed, **options)
         return data
 
     def _fit(self, model: Any, data: Data, seed: int, **options: Any) -> None:
