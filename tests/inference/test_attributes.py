@@ -15,7 +15,7 @@ from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference.attributes import class_labels, vector_of_codes
-from tightbound.inference.regions import ClassRegions
+from tightbound.inference.samplers.regions import ClassRegions
 
 
 def clouds(n: int = 600) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ import tightbound as tb
 from tightbound.components import TABLE, make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.inference.samplers import DensitySampler, GaussianMixture, Kernel
+from tightbound.inference.samplers import DensitySampler, GaussianMixture
+from tightbound.inference.samplers.kernel import Kernel
 from tightbound.training.folder import RunFolder
 
 FITS = [

@@ -89,11 +89,11 @@ TABLE: dict[str, dict[str, str]] = {
         "vae": "tightbound.model:VAE",
     },
     "sampler": {
-        "gaussian-mixture": "tightbound.inference.samplers:GaussianMixture",
-        "kernel": "tightbound.inference.samplers:Kernel",
-        "flow": "tightbound.inference.samplers:FlowSampler",
-        "vae": "tightbound.inference.samplers:SecondVAE",
-        "class-regions": "tightbound.inference.regions:ClassRegions",
+        "gaussian-mixture": "tightbound.inference.samplers.mixture:GaussianMixture",
+        "kernel": "tightbound.inference.samplers.kernel:Kernel",
+        "flow": "tightbound.inference.samplers.flow:FlowSampler",
+        "vae": "tightbound.inference.samplers.second_vae:SecondVAE",
+        "class-regions": "tightbound.inference.samplers.regions:ClassRegions",
     },
     "features": {
         "pca": "tightbound.analysis.samples.features.base:PCA",

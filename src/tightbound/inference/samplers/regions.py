@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError, whole
-from tightbound.inference.samplers import GaussianMixture, Sampler, fit_mixture
+from tightbound.inference.samplers.base import Sampler
+from tightbound.inference.samplers.mixture import GaussianMixture, fit_mixture
 
 
 class ClassRegions(GaussianMixture):

@@ -1,0 +1,44 @@
+"""Second VAE as a latent sampler."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise, draw
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch, Terms
+from tightbound.inference.samplers.base import Sampler
+from tightbound.latents.flat import Flat
+from tightbound.likelihoods import Gaussian, Identity
+from tightbound.nn import MLP
+from tightbound.posteriors import DiagonalNormal
+from tightbound.priors import StandardNormal
+
+
+class SecondVAE(Sampler):
+    """Latent sampler with a second VAE on the codes of the first: z is drawn from p(z | u), and u from N(0, I).
+
+    Args:
+        latent: Size of a latent code.
+        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+
+    References:
+        Diagnosing and enhancing VAE models (Dai and Wipf 2019), Section 4, https://arxiv.org/abs/1903.05789
+    """
+
+    epochs = 50
+
+    def __init__(self, latent: int = 1, hidden: tuple[int, ...] = (256, 256)) -> None:
+        super().__init__(latent)
+        size, network = self.latent, MLP(hidden)
+        latents = Flat(StandardNormal(size), DiagonalNormal((size,), size, network))
+        self.vae = VAE(latents, Gaussian((size,), size, network), Identity())
+
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
+        """Return the terms of the second VAE for standardized latent codes."""
+        return self.vae(Batch((batch.x - self.mean) / self.std, index=batch.index), samples, noise, knobs)
+
+    def standardized(self, n: int, noise: Noise) -> Tensor:
+        """Return draws (n, latent)."""
+        return draw(self.vae.generate(n, noise), (), noise)
