@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 import platformdirs
-from harness import CELLS, Contestant, Race, options, peers_python, show, write
+from harness.race import CELLS, Contestant, Race, peers_python
+from harness.report import options, show, write
 from images import parse_options
 from sklearn.neighbors import KNeighborsClassifier
 

@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import limits
 import numpy as np
 import torch
 from contestants.nets import save_start
-from harness import Contestant, Race, asked_for, options, peers_python, seconds_table, show, summary, values, write
+from harness import limits
+from harness.race import Contestant, Race, asked_for, peers_python
+from harness.report import options, seconds_table, show, summary, values, write
 
 from tightbound.data import Sprites
 

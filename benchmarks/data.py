@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import options, order, seconds_table, show, summary, write
+from harness.race import order
+from harness.report import options, seconds_table, show, summary, write
 
 SHAPE = (1, 28, 28)
 KINDS = ("array", "parquet", "tar", "saved")

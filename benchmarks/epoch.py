@@ -15,10 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import limits
 import numpy as np
 from contestants.nets import save_start
-from harness import Contestant, Race, asked_for, options, peers_python, seconds_table, show, summary, values, write
+from harness import limits
+from harness.race import Contestant, Race, asked_for, peers_python
+from harness.report import options, seconds_table, show, summary, values, write
 
 import tightbound as tb
 

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import image_sets
 import numpy as np
 import torch
-from harness import Contestant, Race, options, peers_python, show, write
+from harness import image_sets
+from harness.race import Contestant, Race, peers_python
+from harness.report import options, show, write
 from PIL import Image
 
 COMPONENTS, NEIGHBORS = 48, 3

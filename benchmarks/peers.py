@@ -15,7 +15,7 @@ import sys
 import venv
 from pathlib import Path
 
-from harness import CELLS, PEERS, peers_python
+from harness.race import CELLS, PEERS, peers_python
 
 # the same torch as tightbound's, so that figures differ by the code on top of it
 PACKAGES = ("torch==2.13.0", "pythae==0.1.2", "disent==0.8.0", "jax==0.10.2", "safetensors", "ctgan==0.12.1")

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 
-from harness import options, order, seconds_table, summary, write
+from harness.race import order
+from harness.report import options, seconds_table, summary, write
 
 BASE = "import torch"
 PYTHON = [sys.executable, "-c"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from defaults import fetched
-from harness import Contestant, Race, peers_python
+from harness.race import Contestant, Race, peers_python
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 from contestants.nets import save_weights
-from harness import Contestant, Race, Turns, options, peers_python, seconds_table, show, summary, values, write
+from harness.race import Contestant, Race, Turns, peers_python
+from harness.report import options, seconds_table, show, summary, values, write
 
 import tightbound as tb
 from tightbound.components import make

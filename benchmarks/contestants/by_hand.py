@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import worker
+from harness import worker
 from nets import NETS, load_weights, save_weights, to_channels_last
 from torch import Tensor, nn
 

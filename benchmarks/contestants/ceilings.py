@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import worker
+from harness import worker
 from nets import NETS, Net
 from torch import Tensor, nn
 

@@ -10,7 +10,7 @@ import anndata  # pyright: ignore[reportMissingImports]
 import numpy as np
 import scvi  # pyright: ignore[reportMissingImports]
 import torch
-import worker
+from harness import worker
 from scipy import sparse
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import worker
+from harness import worker
 from scipy import sparse
 
 import tightbound as tb

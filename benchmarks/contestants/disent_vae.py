@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import worker
+from harness import worker
 from nets import NETS, Net, load_weights
 
 

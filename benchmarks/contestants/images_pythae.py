@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import worker
+from harness import worker
 from pythae import models, samplers, trainers  # pyright: ignore[reportMissingImports]
 from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImports]
 from pythae.models.nn.benchmarks import celeba, cifar, mnist  # pyright: ignore[reportMissingImports]

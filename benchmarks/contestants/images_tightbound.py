@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import worker
+from harness import worker
 
 import tightbound as tb
 from tightbound.analysis.estimate import scalar

@@ -8,7 +8,7 @@ from typing import Any
 import jax  # pyright: ignore[reportMissingImports]
 import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import numpy as np
-import worker
+from harness import worker
 from jax import lax, random  # pyright: ignore[reportMissingImports]
 
 

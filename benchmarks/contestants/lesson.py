@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import worker
+from harness import worker
 from nets import read_weights, save_weights
 from PIL import Image
 from torch import Tensor, nn, optim

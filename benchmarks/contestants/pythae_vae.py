@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import worker
+from harness import worker
 from nets import NETS, Net, load_weights, save_weights
 from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImports]
 from pythae.models import VAE, VAEConfig  # pyright: ignore[reportMissingImports]

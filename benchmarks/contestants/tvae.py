@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import worker
 from ctgan import TVAE  # pyright: ignore[reportMissingImports]
+from harness import worker
 
 
 def prepare(options: dict[str, Any]) -> worker.Turn:

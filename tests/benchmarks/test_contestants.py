@@ -12,7 +12,7 @@ def contestants(monkeypatch, benchmarks):
     monkeypatch.syspath_prepend(str(benchmarks / "contestants"))
     with torch.random.fork_rng(devices=()):
         yield
-    for name in ("worker", "nets", "ours", "by_hand", "lesson"):
+    for name in ("nets", "ours", "by_hand", "lesson"):
         sys.modules.pop(name, None)
 
 

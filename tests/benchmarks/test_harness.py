@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/harness.py, and that its contestants take turns."""
+"""The arithmetic of benchmarks/harness, and that its contestants take turns."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 ECHO = """
 import sys; sys.path.insert(0, {folder!r})
-import worker
+from harness import worker
 def prepare(options):
     print("noise that is no answer")
     open({log!r}, "a").write(options["name"] + " starts\\n")
@@ -24,7 +24,7 @@ worker.serve(prepare)
 
 @pytest.fixture
 def race(tmp_path, benchmarks):
-    from harness import Contestant, Race
+    from harness.race import Contestant, Race
 
     script, log = tmp_path / "echo.py", tmp_path / "log"
     script.write_text(ECHO.format(folder=str(benchmarks), log=str(log)))
@@ -32,7 +32,7 @@ def race(tmp_path, benchmarks):
 
 
 def test_ratio_is_pair_by_pair():
-    from harness import ratio, summary
+    from harness.report import ratio, summary
 
     # a machine that slows fourfold after the first repeat: the ratio of the medians would be 4
     ours, theirs = [1.0, 4.0, 4.0], [1.0, 1.0, 4.0]
@@ -68,21 +68,21 @@ def test_a_contestant_that_fails_is_named_and_all_are_stopped(race):
 
 
 def test_a_report_holds_the_machine(tmp_path, capsys):
-    import harness
+    from harness import report
 
-    arguments = harness.options("Title.\n\nMore.", repeats=3).parse_args(["--json", str(tmp_path / "r.json")])
-    harness.write(arguments, {"rows": [1]})
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert report["rows"] == [1]
-    assert report["options"]["repeats"] == 3
-    assert report["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert report["machine"]["cores"] >= 1
+    arguments = report.options("Title.\n\nMore.", repeats=3).parse_args(["--json", str(tmp_path / "r.json")])
+    report.write(arguments, {"rows": [1]})
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["rows"] == [1]
+    assert found["options"]["repeats"] == 3
+    assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["machine"]["cores"] >= 1
 
 
 def test_what_was_asked_for_is_checked_before_anything_is_measured(tmp_path, capsys):
-    import harness
+    from harness import race, report
 
-    parser = harness.options("Title.", repeats=3)
+    parser = report.options("Title.", repeats=3)
     parser.add_argument("--only", nargs="+")
     for wrong, said in (
         (["--repeats", "0"], "0 was given; needed: a whole number of at least 1"),
@@ -92,20 +92,20 @@ def test_what_was_asked_for_is_checked_before_anything_is_measured(tmp_path, cap
         with pytest.raises(SystemExit, match="2"):
             parser.parse_args(wrong)
         assert said in capsys.readouterr().err
-    there = [harness.Contestant(name, "none.py") for name in ("ours", "by hand")]
-    assert [c.name for c in harness.asked_for(there, "ours", parser.parse_args(["--only", "by hand"]))] == [
+    there = [race.Contestant(name, "none.py") for name in ("ours", "by hand")]
+    assert [c.name for c in race.asked_for(there, "ours", parser.parse_args(["--only", "by hand"]))] == [
         "ours", "by hand",
     ]  # fmt: skip
     with pytest.raises(SystemExit, match=r"'byhand': there is no such contestant; give some of: 'ours', 'by hand'"):
-        harness.asked_for(there, "ours", parser.parse_args(["--only", "byhand"]))
+        race.asked_for(there, "ours", parser.parse_args(["--only", "byhand"]))
 
 
 def test_the_load_is_that_of_before_the_contestants(monkeypatch):
-    import harness
+    from harness import machine
 
-    before = harness.machine_facts()["load_average"]
+    before = machine.machine_facts()["load_average"]
     monkeypatch.setattr("os.getloadavg", lambda: (99.0, 99.0, 99.0))
-    assert harness.machine_facts()["load_average"] == before
+    assert machine.machine_facts()["load_average"] == before
 
 
 def test_an_environment_of_peers_that_was_left_half_made_is_made(tmp_path, monkeypatch):

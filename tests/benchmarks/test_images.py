@@ -6,14 +6,14 @@ from PIL import Image
 
 
 def drawings(n, size=4):
-    from image_sets import Drawing
+    from harness.image_sets import Drawing
 
     x = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
     return [Drawing(f"drawing-{i}", "ab"[i % 2], pixels) for i, pixels in enumerate(x)]
 
 
 def test_a_set_has_each_image_once_and_a_tenth_for_testing(tmp_path):
-    from image_sets import Drawing, write
+    from harness.image_sets import Drawing, write
 
     made = drawings(20)
     twice = [*made, *(Drawing(f"again-{d.name}", "c", d.pixels) for d in made)]
@@ -28,7 +28,7 @@ def test_a_set_has_each_image_once_and_a_tenth_for_testing(tmp_path):
 
 
 def test_the_split_follows_names_and_not_their_order():
-    from image_sets import split_by_name
+    from harness.image_sets import split_by_name
 
     made = drawings(40)
     tests = [{d.name for d, part in split_by_name(each) if part == "test"} for each in (made, made[::-1])]
@@ -37,7 +37,7 @@ def test_the_split_follows_names_and_not_their_order():
 
 
 def test_transparent_pixels_become_white():
-    from image_sets import on_white
+    from harness.image_sets import on_white
 
     image = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
     image.paste((0, 100, 0, 255), (0, 0, 2, 4))

@@ -10,7 +10,7 @@ import tightbound as tb
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.data.given import training_data
-from tightbound.data.split import Subset
+from tightbound.data.splits.indexed import Subset
 from tightbound.likelihoods.table import Table
 from tightbound.nn.factor_analysis import FactorAnalysis
 

@@ -21,7 +21,7 @@ from conftest import gray
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.latents import Quantized
 from tightbound.objectives import ELBO
 from tightbound.training import TrainingState, checkpoint

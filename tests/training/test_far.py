@@ -11,7 +11,7 @@ import torch
 
 import tightbound as tb
 from tightbound.core.errors import NonFinite
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.training.far import farthest
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 3)), columns=["a", "b", "c"])

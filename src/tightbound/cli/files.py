@@ -20,7 +20,7 @@ from torch import Tensor
 from tightbound.core.errors import InputError
 from tightbound.core.files import atomic, unwritable
 from tightbound.data import Split
-from tightbound.data.readers.notation import Notation
+from tightbound.data.readers.tabular.notation import Notation
 
 Array: TypeAlias = np.ndarray[Any, Any]
 TABLES = (".csv", ".parquet")  # extensions of tables

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tightbound.data.builtin.sprites import Sprites as Sprites
     from tightbound.data.dataset import Data as Data
     from tightbound.data.given import Source as Source
-    from tightbound.data.loader_split import LoaderSplit as LoaderSplit
     from tightbound.data.options import Limits as Limits
     from tightbound.data.source import open as open
-    from tightbound.data.split import ArraySplit as ArraySplit
-    from tightbound.data.split import Indexed as Indexed
-    from tightbound.data.split import Split as Split
-    from tightbound.data.workers import MappedSplit as MappedSplit
+    from tightbound.data.splits.base import Split as Split
+    from tightbound.data.splits.indexed import ArraySplit as ArraySplit
+    from tightbound.data.splits.indexed import Indexed as Indexed
+    from tightbound.data.splits.loader import LoaderSplit as LoaderSplit
+    from tightbound.data.splits.workers import MappedSplit as MappedSplit
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -18,7 +18,8 @@ from tightbound.data.form import channels_first
 from tightbound.data.labels import coded
 from tightbound.data.options import Options
 from tightbound.data.selection import tell
-from tightbound.data.split import ArraySplit, Indexed, Split
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import ArraySplit, Indexed
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.terms import Batch
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 
 FEW = 0.05  # share of the test examples
 CHANCE = 40.0  # bits: examples with fewer can be equal by chance

@@ -17,7 +17,7 @@ from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.given import Source, examples, needs_classes
 from tightbound.data.memory import keep_freed_memory
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 
 R = TypeVar("R")
 

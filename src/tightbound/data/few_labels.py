@@ -13,7 +13,8 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.dataset import Data
-from tightbound.data.split import Indexed, Split, Subset
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import Indexed, Subset
 
 
 def few_labels(data: Data, fraction: float, seed: int) -> Data:

@@ -25,7 +25,8 @@ from tightbound.data.form import Form, as_array, as_tensor
 from tightbound.data.labels import coded
 from tightbound.data.options import Options, ReadOptions
 from tightbound.data.source import checked, open_with
-from tightbound.data.split import ArraySplit, Split
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.data.view import column_order, matched
 
 

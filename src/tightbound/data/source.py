@@ -24,7 +24,7 @@ from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
 from tightbound.data.form import as_array
 from tightbound.data.options import Limits, Options
 from tightbound.data.readers import arrays, paths, torch_data
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 
 
 def open(
@@ -150,7 +150,7 @@ def open_with(source: Any, options: Options) -> Data:
         return annotated.open_annotated(source, "the AnnData object", "AnnData", options)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
-        from tightbound.data.readers import frames, tables
+        from tightbound.data.readers.tabular import frames, tables
 
         return tables.open_table(frames.from_frame(source), "data frame", options)
     hugging = "datasets" in packages  # what a function of the user's makes of the rows is read like a data set of torch
@@ -186,7 +186,8 @@ def open_with(source: Any, options: Options) -> Data:
 
 def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
     """Open a dictionary of arrays, x and y, or of columns."""
-    from tightbound.data.readers import keyed, tables
+    from tightbound.data.readers import keyed
+    from tightbound.data.readers.tabular import tables
 
     table = keyed.as_columns(source)
     if table is not None:
@@ -221,7 +222,8 @@ def is_text_file(source: str | os.PathLike[str]) -> bool:
 def _open_path(source: str, options: Options) -> Data:
     """Open a file, a folder, a pattern of names or an address."""
     from tightbound.data.readers import folder as folders
-    from tightbound.data.readers import hub, images, parquet, tables, tars, text, web
+    from tightbound.data.readers import hub, images, tars, web
+    from tightbound.data.readers.tabular import parquet, tables, text
 
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name

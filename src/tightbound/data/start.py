@@ -17,8 +17,9 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, seeded
 from tightbound.core.terms import Batch
-from tightbound.data.loader_split import LoaderSplit
-from tightbound.data.split import Split, Subset
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import Subset
+from tightbound.data.splits.loader import LoaderSplit
 from tightbound.latents.linear import start_linear
 
 

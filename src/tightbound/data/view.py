@@ -17,7 +17,8 @@ from tightbound.core.terms import Batch
 from tightbound.data.covariates import renumbered
 from tightbound.data.labels import known_classes
 from tightbound.data.options import Options
-from tightbound.data.split import Indexed, Split
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import Indexed
 
 
 def matched(split: Split, own: Schema, options: Options, name: str) -> Split:

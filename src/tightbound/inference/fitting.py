@@ -13,7 +13,7 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import seeded
 from tightbound.core.terms import class_numbers
 from tightbound.data.feed import Source
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.inference.infer import encode
 from tightbound.inference.samplers import Sampler
 from tightbound.objectives import ELBO

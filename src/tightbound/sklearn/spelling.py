@@ -124,7 +124,7 @@ class Column:
 
 def _span(words: nw.Series[Any]) -> tuple[float, float]:
     """Return the smallest and the largest of the numbers that words, such as "$1.50", stand for."""
-    from tightbound.data.readers.cells import Reader
+    from tightbound.data.readers.tabular.cells import Reader
 
     read = Reader(default=".").read(words.to_list())
     found = [] if read is None else [number for number in read.numbers.values() if number == number]

@@ -107,7 +107,7 @@ def written(values: Array, column: nw.Series[Any]) -> list[Any]:
         return [Decimal(repr(value)) for value in values.astype(float).tolist()]
     known = {str(value): value for value in column.drop_nulls().to_list()}
     if are_number_words(values, column):
-        from tightbound.data.readers.cells import like
+        from tightbound.data.readers.tabular.cells import like
 
         write = like(list(known))
         return [write(float(value)) for value in values]

@@ -22,7 +22,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.schema import listed
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Indexed, Split
-from tightbound.data.loader_split import LoaderSplit
+from tightbound.data.splits.loader import LoaderSplit
 from tightbound.objectives.base import Objective
 from tightbound.training.folder import RunFolder
 from tightbound.training.trainer import Trainer

@@ -22,7 +22,8 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import batches, evaluating
-from tightbound.data.split import Indexed, Split
+from tightbound.data.splits.base import Split
+from tightbound.data.splits.indexed import Indexed
 from tightbound.latents.code_prior import CodePriorStage
 from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.objectives.elbo import ELBO

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tightbound.data.encoding import title
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 
 FAR = 1000.0  # times the range of the middle half of the values
 READ = 200  # batches of examples that are looked at, at most

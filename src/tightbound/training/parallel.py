@@ -15,7 +15,8 @@ from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed, Split, share
+from tightbound.data.splits.base import Split, share
+from tightbound.data.splits.indexed import Indexed
 from tightbound.objectives.base import Objective
 from tightbound.training.suited import Suited
 

@@ -27,7 +27,7 @@ from tightbound.analysis.diagnosis.worth import exchange
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.terms import Batch
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity
 from tightbound.model import VAE

@@ -19,7 +19,7 @@ from tightbound.analysis.diagnosis.findings import Finding
 from tightbound.analysis.estimate import Estimate
 from tightbound.components import make
 from tightbound.config import Config
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 
 CHECKS = [
     "tightbound.analysis.diagnosis.checks.samples:PriorHoles",

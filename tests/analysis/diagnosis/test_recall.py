@@ -13,7 +13,7 @@ from tightbound.analysis.diagnosis.checks.prior import PriorMismatch
 from tightbound.analysis.diagnosis.checks.samples import LowRecall, PriorHoles
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.estimate import scalar
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.inference.samplers import GaussianMixture
 from tightbound.trained import Trained
 

@@ -15,7 +15,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.schema import listed
 from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.feed import Source, each
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 
 
 class Inputs(NamedTuple):

@@ -27,7 +27,7 @@ from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.data import Data, Split
 from tightbound.data.feed import Source, as_split
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.inference import infer
 
 FEWEST = 20  # minimum number of rows, for standard errors

@@ -27,7 +27,7 @@ from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import Source, as_split
-from tightbound.data.split import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit
 from tightbound.inference import infer
 
 LEAST = 2 * BLOCKS  # rows that standard errors need

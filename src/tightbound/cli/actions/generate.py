@@ -25,7 +25,7 @@ from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed, Split
 from tightbound.data.options import TEXT_OPTIONS, Options
-from tightbound.data.readers.filling import filled
+from tightbound.data.readers.tabular.filling import filled
 from tightbound.data.source import is_text_file
 from tightbound.inference import infer
 from tightbound.inference.fitting import default_sampler

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tightbound.core.domain import Domain
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed
+from tightbound.data.splits.indexed import Indexed
 
 
 class FactorGrid(Indexed):

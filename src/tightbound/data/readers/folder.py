@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tightbound.core.errors import InputError
 from tightbound.data.readers import images, paths
-from tightbound.data.readers.tables import Table
-from tightbound.data.workers import WORKERS
+from tightbound.data.readers.tabular.tables import Table
+from tightbound.data.splits.workers import WORKERS
 
 
 class ImageFolder(Table):

@@ -13,10 +13,10 @@ import pyarrow as pa
 from tightbound.core.errors import InputError, first_line, needs
 from tightbound.data.dataset import Data
 from tightbound.data.options import Options
-from tightbound.data.readers import arrow
-from tightbound.data.readers.arrow import Place
-from tightbound.data.readers.table_stream import Tables, open_tables
-from tightbound.data.readers.tables import Table, open_table
+from tightbound.data.readers.tabular import arrow
+from tightbound.data.readers.tabular.arrow import Place
+from tightbound.data.readers.tabular.stream import Tables, open_tables
+from tightbound.data.readers.tabular.tables import Table, open_table
 
 
 def is_saved(path: Path) -> bool:

@@ -17,7 +17,7 @@ from tightbound.data.encoding import Encoding, Seen
 from tightbound.data.form import as_array
 from tightbound.data.labels import coded
 from tightbound.data.options import Options
-from tightbound.data.split import Indexed
+from tightbound.data.splits.indexed import Indexed
 
 
 class SparseSplit(Indexed):

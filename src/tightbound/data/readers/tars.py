@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.readers import images
-from tightbound.data.readers.arrow import LABELS
 from tightbound.data.readers.paths import found, parted_files
-from tightbound.data.readers.tables import Table
+from tightbound.data.readers.tabular.arrow import LABELS
+from tightbound.data.readers.tabular.tables import Table
 
 F = TypeVar("F")
 DATA = frozenset({suffix.lstrip(".") for suffix in images.SUFFIXES} | {"npy"})

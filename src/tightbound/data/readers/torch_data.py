@@ -26,10 +26,10 @@ from tightbound.data.dataset import Arrays, Data, divided, from_arrays, surveyed
 from tightbound.data.encoding import Encoding
 from tightbound.data.form import channels_first
 from tightbound.data.labels import Naming, coded
-from tightbound.data.loader_split import LoaderSplit, origins, seeded, unpack
 from tightbound.data.options import Options
-from tightbound.data.split import stack
-from tightbound.data.workers import WORKERS, MappedSplit
+from tightbound.data.splits.indexed import stack
+from tightbound.data.splits.loader import LoaderSplit, origins, seeded, unpack
+from tightbound.data.splits.workers import WORKERS, MappedSplit
 
 LOOKED_AT = 4096  # examples of a loader by which its data are judged
 Store = Callable[[np.ndarray], np.ndarray]

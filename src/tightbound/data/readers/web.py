@@ -16,8 +16,8 @@ from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Data
 from tightbound.data.options import Options
 from tightbound.data.readers import paths, tars
-from tightbound.data.readers.arrow import Place
-from tightbound.data.readers.table_stream import open_tables
+from tightbound.data.readers.tabular.arrow import Place
+from tightbound.data.readers.tabular.stream import open_tables
 
 _TIMEOUT = 60  # seconds
 _Sample = tuple[str, str, bytes, int | float | str | None]

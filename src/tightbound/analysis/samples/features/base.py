@@ -16,7 +16,7 @@ from tightbound.core.domain import Domain, as_domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 
 BATCH = 500  # examples whose features are computed at once
 CALIBRATION = 5000  # training examples that the unit of features is computed from

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tightbound.analysis.samples.features.base import Features, Scaled
 from tightbound.core.errors import InputError, number, whole
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 from tightbound.nn import MLP, Conv
 from tightbound.nn.base import Shape
 

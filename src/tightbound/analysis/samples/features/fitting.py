@@ -16,7 +16,7 @@ from tightbound.core.files import to_json
 from tightbound.core.noise import seeded
 from tightbound.data import Data
 from tightbound.data.builtin.cache import cache_folder
-from tightbound.data.split import Split
+from tightbound.data.splits.base import Split
 from tightbound.training import checkpoint
 
 VERSION = 2  # version of `fit`: features that another version fitted are fitted again

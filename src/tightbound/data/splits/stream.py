@@ -12,9 +12,10 @@ import torch
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.groups import ahead
 from tightbound.data.options import Limits
-from tightbound.data.split import ArraySplit, Split, share
+from tightbound.data.splits.base import Split, share
+from tightbound.data.splits.groups import ahead
+from tightbound.data.splits.indexed import ArraySplit
 
 
 class Part(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tightbound.data.readers.cells import DAYS, HOURS, Reader, like
+from tightbound.data.readers.tabular.cells import DAYS, HOURS, Reader, like
 
 Array = np.ndarray[Any, Any]
 SHOWN = {DAYS: 11322 + 9.5 / 24, HOURS: 13.5}  # half past nine on the last day of 2000; half past one

@@ -13,13 +13,13 @@ import pyarrow as pa
 from pyarrow import dataset as ds
 
 from tightbound.core.errors import InputError
-from tightbound.data.groups import Group, GroupedSplit
 from tightbound.data.options import Limits
-from tightbound.data.readers.arrow import readable
 from tightbound.data.readers.paths import PARQUET, parted_files
-from tightbound.data.readers.tables import Coder, Table
-from tightbound.data.split import Indexed
-from tightbound.data.workers import WORKERS
+from tightbound.data.readers.tabular.arrow import readable
+from tightbound.data.readers.tabular.tables import Coder, Table
+from tightbound.data.splits.groups import Group, GroupedSplit
+from tightbound.data.splits.indexed import Indexed
+from tightbound.data.splits.workers import WORKERS
 
 _PART = 1 << 24  # bytes of columns per part of a scan
 

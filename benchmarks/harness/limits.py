@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness import Answer, Contestant, show
+from harness.race import Contestant
+from harness.report import show
+from harness.worker import Answer
 
 NAME = "ceilings"
 

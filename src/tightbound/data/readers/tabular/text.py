@@ -17,10 +17,11 @@ from pyarrow import csv as pacsv
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.options import Options
-from tightbound.data.readers import dialect, paths
-from tightbound.data.readers.cells import looks_like_number
-from tightbound.data.readers.dialect import NAMES
-from tightbound.data.readers.tables import Held
+from tightbound.data.readers import paths
+from tightbound.data.readers.tabular import dialect
+from tightbound.data.readers.tabular.cells import looks_like_number
+from tightbound.data.readers.tabular.dialect import NAMES
+from tightbound.data.readers.tabular.tables import Held
 
 _UNNAMED = re.compile(r"|unnamed: ?\d+|\.\.\.1", re.IGNORECASE)  # also as pandas and readr name such a column
 _COUNTERS = frozenset({"index", "id", "idx", "row", "rowid", "row_id", "rownames"})

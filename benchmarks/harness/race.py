@@ -1,9 +1,8 @@
-"""Contestants in processes of their own that take turns: medians, paired ratios, and facts about the machine.
+"""Contestants in processes of their own that take turns.
 
 Each contestant is a script that ends in `worker.serve(...)`, run by a Python that has what it needs: the product's own,
 or that of the peers' environment (`peers.py`). One computes at a time, while the others wait on their pipes; the order
-is turned round from one repeat to the next, so that a machine whose speed drifts slows all. A ratio is the median over
-the repeats of the ratios within each.
+is turned round from one repeat to the next, so that a machine whose speed drifts slows all.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import argparse
 import json
 import math
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,29 +18,21 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from rich.console import Console
-from rich.table import Table
-from worker import Answer, versions
+from harness.worker import Answer
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 PEERS = HERE.parent / ".peers"
 CELLS = HERE.parent / ".peers-cells"  # scvi-tools needs different package versions
-FLAGS = (
-    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-    "asimd", "sve", "bf16", "i8mm",
-)  # fmt: skip
-LOAD = os.getloadavg()  # before the contestants start
 SETTLE = 0.05  # seconds between turns, in which idle threads stop spinning and go to sleep
 Turns = dict[str, list[Answer]]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A contestant: a script beside this file, and its options."""
+    """A contestant: a script in the folder of the benchmarks, and its options."""
 
     name: str
     script: str
@@ -188,96 +177,6 @@ def order(names: list[str], repeat: int) -> list[str]:
     return names if repeat % 2 == 0 else names[::-1]
 
 
-def values(turns: Turns, of: str = "seconds") -> dict[str, list[float]]:
-    """Return one number of each answer."""
-    return {name: [answer[of] for answer in answers] for name, answers in turns.items()}
-
-
-def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median of paired ratios, not the ratio of medians, which may come from different repeats."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
-
-
-def summary(times: Mapping[str, Sequence[float]], base: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return median, minimum and maximum of each contestant, and the median paired ratio to `base`."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, each in times.items():
-        found[name] = {"median": statistics.median(each), "min": min(each), "max": max(each), "repeats": list(each)}
-        if base is not None:
-            found[name]["ratio"] = ratio(each, times[base])
-    return found
-
-
-def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """Print a table: the first column is text, the others are numbers."""
-    table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
-    for i, name in enumerate(head):
-        table.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
-    for row in rows:
-        table.add_row(*row)
-    wide = None if sys.stdout.isatty() else 140
-    Console(width=wide, highlight=False).print(table)
-
-
-def seconds_table(title: str, found: Mapping[str, Mapping[str, Any]], base: str, unit: str = "s") -> None:
-    """Print the table of a summary; `unit` "ms" shows milliseconds."""
-    scale = {"s": 1.0, "ms": 1e3}[unit]
-    head = ["contestant", f"median, {unit}", "min", "max", f"x {base}"]
-    rows = [
-        [name, *(f"{row[key] * scale:.4g}" for key in ("median", "min", "max")), f"{row['ratio']:.2f}"]
-        for name, row in found.items()
-    ]
-    show(title, head, rows)
-
-
-def machine_facts() -> dict[str, Any]:
-    """Return the facts that the figures depend on."""
-    info = _cpuinfo()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "system": platform.platform(),
-        "cpu": info.get("model name") or platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "caches": _caches(),
-        "isa": [flag for flag in FLAGS if flag in flags],
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_average": list(LOAD),
-        "python": platform.python_version(),
-        "packages": versions(),
-        "commit": _commit(),
-    }
-
-
-def _cpuinfo() -> dict[str, str]:
-    """Return facts about the first processor, on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
-    except OSError:
-        return {}
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def _caches() -> dict[str, str]:
-    """Return the cache sizes of the first processor by level, on Linux."""
-    found = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
-        found[f"L{level}{kind[0].lower() if kind != 'Unified' else ''}"] = size
-    return found
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout, with a "+" if it has been changed since."""
-    git = ["git", "-C", str(HERE)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
 def peers_python(folder: Path = PEERS) -> str:
     """Return the Python of the peers' environment.
 
@@ -302,47 +201,3 @@ def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.
             sys.exit(f"--only {unknown[0]!r}: there is no such contestant; give some of: {', '.join(map(repr, names))}")
         return [c for c in contestants if c.name in (base, *arguments.only)]
     return [c for c in contestants if not (arguments.quick and c.options.get("compile"))]
-
-
-def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with the options of every benchmark, and those for contestants."""
-    parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])
-    parser.add_argument("--repeats", type=_count, default=repeats, help="turns that count, of each")
-    parser.add_argument("--threads", type=_count, default=os.cpu_count() or 1, help="of each")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
-    if peers:
-        parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
-        clocks = ("seconds", "processor")
-        parser.add_argument("--clock", choices=clocks, default="seconds", help="processor time, on a busy machine")
-    parser.add_argument("--json", type=_file, metavar="FILE", help="where all of it is written, every repeat included")
-    return parser
-
-
-def _count(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} was given; needed: a whole number of at least 1")
-    return int(text)
-
-
-def _file(text: str) -> Path:
-    """Parse a file in an existing folder: it is written after everything was measured."""
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} in; make it first")
-    return path
-
-
-def write(arguments: argparse.Namespace, found: Mapping[str, Any], race: Race | None = None) -> None:
-    """Print the machine, and write everything to the file that `--json` names."""
-    machine = machine_facts()
-    line = f"{machine['cpu']}, {machine['cores']} cores, {arguments.threads} threads, {' '.join(machine['isa'])}"
-    print(f"{line}; load {machine['load_average'][0]:.2f}; commit {machine['commit']}")
-    given = {name: str(v) if isinstance(v, Path) else v for name, v in vars(arguments).items() if name != "json"}
-    report: dict[str, Any] = {"machine": machine, "options": given, **found}
-    if race is not None:
-        report |= {"contestants": race.facts, "idle": race.idle}
-        if race.idle > 0.02:
-            print(f"processes that waited computed for up to {race.idle:.0%} of a turn: the figures are too high")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")

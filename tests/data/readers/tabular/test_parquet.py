@@ -12,7 +12,7 @@ from PIL import Image
 from tightbound.core.domain import BINARY, REAL, UNIT, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError
 from tightbound.data import Limits, open
-from tightbound.data.groups import GroupedSplit
+from tightbound.data.splits.groups import GroupedSplit
 
 RNG = np.random.default_rng(0)
 N = 97

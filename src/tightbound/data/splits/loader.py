@@ -15,9 +15,9 @@ from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
 from tightbound.data.form import as_array
 from tightbound.data.labels import Naming
-from tightbound.data.split import Cast, Split, chosen, share
-from tightbound.data.stream import leading
-from tightbound.data.workers import read_by
+from tightbound.data.splits.base import Cast, Split, chosen, share
+from tightbound.data.splits.stream import leading
+from tightbound.data.splits.workers import read_by
 
 
 class LoaderSplit(Split):

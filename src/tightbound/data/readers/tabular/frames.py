@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
-from tightbound.data.readers.tables import Held
+from tightbound.data.readers.tabular.tables import Held
 
 
 def from_frame(source: Any) -> Held:

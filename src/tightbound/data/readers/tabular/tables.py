@@ -21,14 +21,15 @@ from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding, Seen
 from tightbound.data.labels import coded
 from tightbound.data.options import Limits, Options
-from tightbound.data.readers import arrow, images, words
-from tightbound.data.readers.arrow import Layout, Place
+from tightbound.data.readers import images
 from tightbound.data.readers.images import Header, ImageFormat
-from tightbound.data.readers.notation import example_of_type
+from tightbound.data.readers.tabular import arrow, words
+from tightbound.data.readers.tabular.arrow import Layout, Place
+from tightbound.data.readers.tabular.notation import example_of_type
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.selection import tell
-from tightbound.data.split import Indexed
-from tightbound.data.workers import WORKERS, MappedSplit
+from tightbound.data.splits.indexed import Indexed
+from tightbound.data.splits.workers import WORKERS, MappedSplit
 
 
 class Table(ABC):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tightbound.core.errors import InputError
 from tightbound.data.encoding import is_number
-from tightbound.data.readers.cells import MISSING, looks_like_number
+from tightbound.data.readers.tabular.cells import MISSING, looks_like_number
 
 SAMPLE = 200  # lines that are looked at
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space", "": "none"}

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.errors import InputError, ReaderLost
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed
+from tightbound.data.splits.indexed import Indexed
 
 WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
 _END = object()

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tightbound.data.options import Options
-from tightbound.data.readers import dialect
-from tightbound.data.readers.cells import MISSING, like
-from tightbound.data.readers.text import Form, form_of, names_of
+from tightbound.data.readers.tabular import dialect
+from tightbound.data.readers.tabular.cells import MISSING, like
+from tightbound.data.readers.tabular.text import Form, form_of, names_of
 
 SAMPLE = 200  # cells of a column that show how its values are written
 

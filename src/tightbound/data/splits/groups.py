@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed
+from tightbound.data.splits.indexed import Indexed
 
 _Item = TypeVar("_Item")
 _END: Any = object()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import tightbound as tb
-from tightbound.data.readers.notation import Notation, example
+from tightbound.data.readers.tabular.notation import Notation, example
 
 CASES = {
     "decimals": (["39.1", "40", "7.25"], None, "0.00", -3.14159, "-3.14"),

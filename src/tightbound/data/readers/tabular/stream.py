@@ -13,10 +13,10 @@ from tightbound.core.schema import Schema
 from tightbound.data.dataset import Data
 from tightbound.data.labels import Naming
 from tightbound.data.options import Options
-from tightbound.data.readers import arrow
-from tightbound.data.readers.arrow import Place
-from tightbound.data.readers.tables import Held, coder_of, understood
-from tightbound.data.stream import Part, Stream, StreamSplit, buffered
+from tightbound.data.readers.tabular import arrow
+from tightbound.data.readers.tabular.arrow import Place
+from tightbound.data.readers.tabular.tables import Held, coder_of, understood
+from tightbound.data.splits.stream import Part, Stream, StreamSplit, buffered
 
 # (seed, skip, size) -> tables of `size` rows, without the first `skip`; a seed shuffles the shards
 Tables: TypeAlias = "Callable[[int | None, int, int], Iterator[tuple[pa.Table, Place]]]"

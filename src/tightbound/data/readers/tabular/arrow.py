@@ -19,9 +19,9 @@ from tightbound.data.columns import Words
 from tightbound.data.encoding import check_exact
 from tightbound.data.options import Options
 from tightbound.data.readers import images
-from tightbound.data.readers.cells import DAYS, HOURS
 from tightbound.data.readers.images import File, ImageFormat
-from tightbound.data.readers.words import is_text, without_missing
+from tightbound.data.readers.tabular.cells import DAYS, HOURS
+from tightbound.data.readers.tabular.words import is_text, without_missing
 from tightbound.data.selection import select, tell
 
 LABELS = ("label", "labels", "y", "target", "cls", "class")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tightbound.data import Limits
-from tightbound.data.stream import Part, Stream, StreamSplit
+from tightbound.data.splits.stream import Part, Stream, StreamSplit
 
 
 def numbers(size, part):

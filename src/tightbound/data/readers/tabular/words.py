@@ -13,7 +13,7 @@ from pyarrow import compute, types
 
 from tightbound.core.errors import InputError
 from tightbound.data.encoding import MAX_WHOLE, check_exact, is_number, title
-from tightbound.data.readers.cells import (
+from tightbound.data.readers.tabular.cells import (
     COMMA,
     MANY,
     MISSING,
@@ -25,7 +25,7 @@ from tightbound.data.readers.cells import (
     as_numbers,
     looks_like_number,
 )
-from tightbound.data.readers.notation import example
+from tightbound.data.readers.tabular.notation import example
 
 _NOTED = 8  # columns in a note
 _SHOWN = 200  # number of cells that determine the number format of a column
