@@ -27,7 +27,7 @@ from torch import nn
 import tightbound as tb
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
-from tightbound.data.few_labels import few_labels
+from tightbound.data.division import few_labels
 from tightbound.sklearn import VAEClassifier
 
 Error = Callable[[Any, int, float], float]

@@ -124,6 +124,11 @@ class VAE(Component, Trainable):
         return math.prod(self.shape) if some is None else some
 
     @property
+    def infers_context(self) -> bool:
+        """Whether the context of some examples may be unknown (label -1), so that the model infers it."""
+        return self.context is not None and self.context.partial
+
+    @property
     def target_name(self) -> str:
         """The quantity that is bounded, in words."""
         return ", ".join([self.observation.target_name, *self.conditions])

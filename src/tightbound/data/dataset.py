@@ -71,7 +71,9 @@ class Data:
             raise InputError(f"data set {self.name!r} has no test split; pass test=..., or open it from a file")
         return self.test
 
-    def held_out(self, validation_size: int, seed: int = 0) -> tuple[Split, Split | None]:
+    def held_out(
+        self, validation_size: int, seed: int = 0, *, keep_labeled: bool = False
+    ) -> tuple[Split, Split | None]:
         """Return the training and validation splits.
 
         The given validation split is returned if there is one; otherwise examples are taken from the training split
@@ -80,13 +82,14 @@ class Data:
         Args:
             validation_size: Number of validation examples to take; 0 takes none and returns None in their place.
             seed: Seed of the permutation.
+            keep_labeled: Take labeled examples only if there are too few others, whose label is -1.
 
         Raises:
             InputError: If no training examples would be left, or the data come from a loader.
         """
         if self.validation is not None or validation_size == 0:
             return self.train, self.validation
-        return self.train.held_out(validation_size, seed)
+        return self.train.held_out(validation_size, seed, keep_labeled=keep_labeled)
 
 
 @dataclass(frozen=True)

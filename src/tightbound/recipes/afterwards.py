@@ -10,9 +10,9 @@ from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.config import Settings
 from tightbound.data import Data
+from tightbound.data.division import for_training
 from tightbound.inference.fitting import save_sampler
 from tightbound.trained import Trained
-from tightbound.training.checks import validation_size
 from tightbound.training.suited import Suited
 
 PASSES = 60  # through the decoder that a quick diagnosis takes for each of its examples
@@ -74,7 +74,7 @@ def suit_samples(trained: Trained, data: Data, settings: Settings, afterwards: A
     Returns:
         Whether a mixture was fitted.
     """
-    train, held_out = data.held_out(validation_size(settings, data), settings.seed)
+    train, held_out = for_training(data, settings, partial=trained.model.infers_context)
     if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2 or trained.folder is None:
         return False
     codes = afterwards.codes

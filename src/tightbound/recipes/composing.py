@@ -13,13 +13,13 @@ from tightbound.config import Config
 from tightbound.core.latents import DiscreteLatents
 from tightbound.data import Data, Indexed
 from tightbound.data.builtin import BUILTINS
+from tightbound.data.division import for_training
 from tightbound.data.given import Source, training_data
 from tightbound.data.readers.paths import is_pattern
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
-from tightbound.training.checks import validation_size
 
 C = TypeVar("C", bound=Config)
 
@@ -58,7 +58,8 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         notes = (f"network: auto, because the network of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
     config = _fitting_validation(config, data)
-    train, _ = data.held_out(validation_size(config.settings(), data), config.seed)
+    partial = config.context is not None and find("context", parse(config.context).name, trust=trust).partial
+    train, _ = for_training(data, config.settings(), partial=partial)
     model = VAE.for_data(
         data,
         latent=config.latent,

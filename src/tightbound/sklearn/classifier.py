@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
@@ -14,13 +13,12 @@ from sklearn.utils.validation import assert_all_finite, check_consistent_length,
 
 from tightbound.core.errors import InputError
 from tightbound.sklearn.base import Estimator
-from tightbound.sklearn.tables import Array, Frame
+from tightbound.sklearn.tables import Array
 
 if TYPE_CHECKING:
     from tightbound.contexts.inferred import InferredLabels
     from tightbound.core.interfaces import Likelihood
     from tightbound.core.latents import Latents
-    from tightbound.data import Data, Indexed
     from tightbound.data.columns import Kinds
     from tightbound.nn.base import Architecture
     from tightbound.objectives.base import Objective
@@ -35,7 +33,7 @@ class VAEClassifier(ClassifierMixin, Estimator):
 
     The class y and a latent code z generate each row (the model M2). The class of an unlabeled row, marked by -1 as in
     `sklearn.semi_supervised`, is summed out exactly. A classifier q(y | x), trained with the model, predicts classes.
-    Only unlabeled rows are set aside for validation, so that all labels are used for training.
+    Unlabeled rows are set aside for validation before labeled ones, so that few labels are all used for training.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
@@ -107,18 +105,6 @@ class VAEClassifier(ClassifierMixin, Estimator):
         numbers[known] = np.searchsorted(self.classes_, given)
         self._train(x, labels=numbers)
         return self
-
-    def _opened(self, X: Array | Frame, mixed: bool, labels: Array | None = None) -> Data:
-        """Open training data, and set aside a tenth of the rows, all of them unlabeled, for validation."""
-        data = super()._opened(X, mixed, labels)
-        train = cast("Indexed", data.train)
-        unlabeled = np.flatnonzero(np.asarray(labels) == UNLABELED)
-        size = min(len(train) // 10, len(unlabeled) // 2)
-        if size == 0 or "validation_size" in (self.fit_options or {}):
-            return data
-        held_out = np.random.default_rng(self._seed).permutation(unlabeled)[:size]
-        rest = np.setdiff1d(np.arange(len(train)), held_out)
-        return replace(data, train=train.subset(rest), validation=train.subset(np.sort(held_out)))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return log q(y | x) (N, classes); the columns follow `classes_`."""

@@ -91,13 +91,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def validation_size(settings: Settings, data: Data) -> int:
-    """Return the number of training examples to set aside for validation."""
-    if settings.validation_size is not None:
-        return settings.validation_size
-    return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
-
-
 def check_memory(model: VAE, objective: Objective, batch_size: int, device: torch.device) -> None:
     """Raise InputError if memory cannot hold the minimum that training needs.
 
@@ -151,13 +144,12 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
 def check_partial_labels(model: VAE, objective: Objective, settings: Settings) -> None:
     """Raise CompositionError if the objective does not train a model to infer labels that it has to infer, or
     `labels_fraction` hides labels from a model that infers none."""
-    infers = model.context is not None and model.context.partial
-    if infers and objective.context is None:
+    if model.infers_context and objective.context is None:
         raise CompositionError(
             f"objective '{objective.name}' does not train the classifier that infers labels; use 'm2', or context "
             "'labels' if all labels are known"
         )
-    if settings.labels_fraction is not None and not infers:
+    if settings.labels_fraction is not None and not model.infers_context:
         raise CompositionError(
             f"labels_fraction={settings.labels_fraction:g} hides class labels, and this model does not infer them; use "
             "context='inferred-labels' with objective='m2', or leave it out"

@@ -21,6 +21,7 @@ from tightbound.core.noise import ExampleNoise, Noise, key_seed, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data import Data
+from tightbound.data.division import for_training
 from tightbound.data.feed import batches, evaluating
 from tightbound.data.splits.base import Split
 from tightbound.data.splits.indexed import Indexed
@@ -29,7 +30,7 @@ from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.callbacks import CallbackLike, Callbacks
-from tightbound.training.checks import check_fits, check_own_data, validation_size
+from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import CODE_PRIOR, RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import counting
@@ -227,7 +228,7 @@ def fit_code_prior(
     if module is None:
         raise InputError(f"{folder} has no code prior; pass prior=, such as prior='pixelcnn' with latents 'quantized'")
     load_stage(model.to(device), folder)
-    train, validation = data.held_out(validation_size(settings, data), settings.seed)
+    train, validation = for_training(data, settings, partial=model.infers_context)
     check(model, settings, train, next(train.epoch(8)))
     own = stage(model, module, train, validation, settings)
 

@@ -20,7 +20,7 @@ from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data, Indexed
-from tightbound.data.few_labels import few_labels
+from tightbound.data.division import for_training
 from tightbound.data.memory import keep_freed_memory
 from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
@@ -35,7 +35,6 @@ from tightbound.training.checks import (
     check_partial_labels,
     check_resumable,
     choose_device,
-    validation_size,
     warn_of_foreign,
     warn_of_new_length,
 )
@@ -141,9 +140,7 @@ def _fit(
     check_fits(model, data)
     check_partial_labels(model, objective, settings)
     model.learn_names(data.schema)
-    if settings.labels_fraction is not None:
-        data = few_labels(data, settings.labels_fraction, settings.seed)
-    train, validation = data.held_out(validation_size(settings, data), settings.seed)
+    train, validation = for_training(data, settings, partial=model.infers_context)
     device = choose_device(settings.device)
     batch_size = Suited.to(model, settings).batch_size
     check_memory(model, objective, min(batch_size, train.size or 1), device)

@@ -46,7 +46,7 @@ class Diagnose(Analysis["Diagnosis"]):
 def _fitted_examples(trained: Trained, subject: Subject) -> Split:
     """Return the training examples without those that the run validated on."""
     from tightbound.config import Settings
-    from tightbound.training.checks import validation_size
+    from tightbound.data.division import for_training
 
     data, folder = subject.training_data, trained.folder
     if folder is None:
@@ -54,5 +54,4 @@ def _fitted_examples(trained: Trained, subject: Subject) -> Split:
     known = folder.read(folder.run_file)
     if known["data"]["fingerprint"] != data.fingerprint:
         return data.train
-    settings = Settings.of(known["settings"])
-    return data.held_out(validation_size(settings, data), settings.seed)[0]
+    return for_training(data, Settings.of(known["settings"]), partial=trained.model.infers_context)[0]

@@ -141,8 +141,10 @@ class Split(ABC):
         self, batch_size: int, key: tuple[Key, ...] | None, start: int, rank: int, world: int
     ) -> Iterator[Batch]: ...
 
-    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+    def held_out(self, validation: int, seed: int, *, keep_labeled: bool = False) -> tuple[Split, Split]:
         """Return the split without some of its examples, and these, for validation.
+
+        With `keep_labeled`, labeled examples are taken only if there are too few others, whose label is -1.
 
         Raises:
             InputError: If there are too few, or no way to take some out.

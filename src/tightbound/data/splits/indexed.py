@@ -28,7 +28,7 @@ class Indexed(Split):
         """Return the examples at these positions (M,), numbered 0 .. M - 1, without a copy."""
         return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
 
-    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+    def held_out(self, validation: int, seed: int, *, keep_labeled: bool = False) -> tuple[Split, Split]:
         """See `Split.held_out`; by a seeded permutation."""
         size = len(self)
         if not 0 < validation < size:
@@ -36,6 +36,8 @@ class Indexed(Split):
                 f"{validation} validation examples were asked for, but the training split has {size}; use 0..{size - 1}"
             )
         order = np.random.default_rng(seed).permutation(size)
+        if keep_labeled and self.labels is not None:
+            order = order[np.argsort(self.labels.numpy()[order] >= 0, kind="stable")]
         return self.subset(np.sort(order[validation:])), self.subset(np.sort(order[:validation]))
 
     def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:

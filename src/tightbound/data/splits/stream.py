@@ -65,7 +65,7 @@ class StreamSplit(Split):
     def __len__(self) -> int:
         raise TypeError(f"the length of {self._stream.title}, a stream, is not known")
 
-    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+    def held_out(self, validation: int, seed: int, *, keep_labeled: bool = False) -> tuple[Split, Split]:
         """See `Split.held_out`: the first examples of the stream, held in memory."""
         aside = self._stream.first(validation, self._skip)
         if len(aside) < validation:

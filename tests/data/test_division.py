@@ -1,4 +1,4 @@
-"""`labels_fraction=` keeps some labels of each class, and the training data hide the others."""
+"""Which examples train a model and which validate it; `labels_fraction=` keeps some labels and hides the others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import tightbound as tb
+from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
-from tightbound.data.few_labels import few_labels
+from tightbound.data.division import few_labels, for_training
 from tightbound.data.given import training_data
+from tightbound.objectives import M2
 
 LABELS = torch.cat([torch.zeros(150), torch.ones(40), torch.full((10,), 2)]).long()
 DATA = tb.data.open(torch.rand(200, 3), labels=LABELS, domain="unit")
@@ -32,7 +35,7 @@ def test_as_many_labels_of_each_class_are_kept() -> None:
 
 def test_no_batch_of_training_or_validation_examples_shows_a_hidden_label() -> None:
     few: Any = few_labels(DATA, 0.05, seed=0)
-    train, validation = few.held_out(50)
+    train, validation = few.held_out(50, keep_labeled=True)
     seen = [batch.label for split in (train, validation) for batch in split.epoch(7, key=(1,))]
     assert sorted(torch.cat(seen).tolist()) == sorted(few.train.labels.tolist())
     assert (next(few.test.epoch(5)).label >= 0).all()
@@ -40,11 +43,38 @@ def test_no_batch_of_training_or_validation_examples_shows_a_hidden_label() -> N
 
 def test_validation_takes_no_label_that_is_kept_as_long_as_there_are_others() -> None:
     few: Any = few_labels(DATA, 0.05, seed=0)
-    train, validation = few.held_out(150)
+    train, validation = few.held_out(150, keep_labeled=True)
     assert sorted(train.labels.tolist()) == sorted([-1] * (30 - 9) + [0] * 3 + [1] * 3 + [2] * 3)
     assert (validation.labels == -1).all()
-    train, validation = few.held_out(175)
+    train, validation = few.held_out(175, keep_labeled=True)
     assert (len(train), int((validation.labels >= 0).sum())) == (5, 4)
+
+
+class Counting(M2):
+    """The objective, which notes how many labeled examples it is trained on."""
+
+    labeled = 0
+
+    def rows(self, labels: Tensor | None) -> Tensor | None:
+        assert labels is not None
+        self.labeled = int((labels >= 0).sum())
+        return super().rows(labels)
+
+
+def test_examples_of_unknown_class_are_set_aside_before_others_if_the_model_infers_labels() -> None:
+    own = training_data((torch.rand(60, 2), torch.where(torch.arange(60) < 40, torch.arange(60) % 2, -1)))
+    objective = Counting()
+    model = tb.VAE.for_data(own, context="inferred-labels", latent=1, network="mlp(hidden=(4,))")
+    tb.fit(model, own, objective, epochs=1, validation_size=20, quiet=True)
+    assert objective.labeled == 40
+    signs: Any = for_training(own, Settings(validation_size=20), partial=False)[1]  # -1 may be a class like others
+    assert len(signs.labels.unique()) == 3
+
+
+def test_the_division_is_the_same_whenever_it_is_asked_for() -> None:
+    settings = Settings(labels_fraction=0.05, validation_size=50)
+    first, second = ([part.labels for part in for_training(DATA, settings, partial=True)] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_an_objective_that_does_not_train_the_classifier_is_refused() -> None:

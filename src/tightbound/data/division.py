@@ -1,4 +1,4 @@
-"""Removal of most labels, for semi-supervised learning."""
+"""Division of training data into examples to train on and examples to validate on, and into labeled and others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.dataset import Data
 from tightbound.data.splits.base import Split
 from tightbound.data.splits.indexed import Indexed, Subset
+
+
+def for_training(data: Data, settings: Settings, *, partial: bool) -> tuple[Split, Split | None]:
+    """Return the examples that a model is trained on, and those that it is validated on; None: there are none.
+
+    Args:
+        data: Data to train on.
+        settings: Settings of the training, with the number of validation examples and the share of labels to keep.
+        partial: Whether the model infers labels, so that -1 marks an example whose class is unknown. Such examples are
+            set aside for validation before labeled ones.
+
+    Raises:
+        InputError: If no training examples would be left, labels are to be hidden and there are none, or the data come
+            from a loader.
+    """
+    if settings.labels_fraction is not None:
+        data = few_labels(data, settings.labels_fraction, settings.seed)
+    size = settings.validation_size
+    if size is None:
+        size = min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
+    return data.held_out(size, settings.seed, keep_labeled=partial)
 
 
 def few_labels(data: Data, fraction: float, seed: int) -> Data:
@@ -58,16 +80,6 @@ class Relabeled(Subset):
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
         """See `Indexed.subset`; the base has other labels."""
         return Indexed.subset(self, indices)
-
-    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
-        """See `Split.held_out`; as long as there are others, labeled examples are kept for training."""
-        assert self.labels is not None
-        size = len(self)
-        if not 0 < validation < size:
-            return super().held_out(validation, seed)
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(size))
-        order = order[(self.labels[order] >= 0).int().argsort(stable=True)]
-        return self.subset(order[validation:].sort().values), self.subset(order[:validation].sort().values)
 
     def _relabeled(self, batch: Batch) -> Batch:
         assert self.labels is not None
