@@ -93,12 +93,51 @@ def test_a_data_frame_keeps_its_names_and_words(of_words: VAE) -> None:
     drawn = of_words.sample(20)
     assert list(drawn.columns) == list(of_words.feature_names_in_) == list(of_words.model_.model.schema.columns)
     assert set(drawn["city"]) <= {"Oslo", "Rome"}
-    assert set(drawn["member"]) <= {0.0, 1.0}
+    assert drawn.dtypes.equals(TABLE.dtypes)
     codes = clone(of_words).set_output(transform="pandas").fit_transform(TABLE)
     assert list(codes.columns) == ["vae0", "vae1"]
     assert codes.index.equals(TABLE.index)
     with pytest.raises(ValueError, match="feature names"):
         of_words.transform(TABLE[["city", "height", "member"]])
+
+
+TYPES = pd.DataFrame(
+    {
+        "day": pd.to_datetime("2024-01-01") + pd.to_timedelta(RNG.integers(0, 90, 60), unit="D"),
+        "hours": pd.to_timedelta(RNG.integers(0, 90, 60), unit="h"),
+        "member": RNG.random(60) > 0.5,
+        "visits": RNG.integers(0, 90, 60),
+        "change": RNG.integers(-90, 90, 60).astype(np.int8),
+        "score": pd.array(RNG.integers(0, 4, 60), dtype="Int64"),
+        "size": pd.Categorical(RNG.choice(["s", "m"], 60), ["s", "m", "l"], ordered=True),
+        "price": RNG.choice(["$1.50", "$2.75", "$9.00"], 60),
+        "x": X[:, 0].astype(np.float32),
+    }
+)
+
+
+@pytest.mark.parametrize("frame", [TYPES, TYPES.rename(columns=lambda name: len(name) + ord(name[0]))])
+def test_rows_have_the_types_of_the_data_frame(frame: pd.DataFrame) -> None:
+    vae: Any = VAE(2, **TINY).fit(frame)
+    far = 1e4 * np.ones((3, 2))  # decoded to numbers beyond what dates and small integers hold
+    for rows in (vae.sample(9), vae.inverse_transform(vae.transform(frame)), vae.inverse_transform(far)):
+        assert rows.dtypes.equals(frame.dtypes)
+        assert list(rows.columns) == list(frame.columns)
+        assert rows.notna().all(axis=None)
+
+
+def test_an_expected_truth_is_the_more_probable_one() -> None:
+    frame = pd.DataFrame({"x": X[:, 0], "member": np.arange(60) < 6})
+    vae: Any = VAE(1, **{**TINY, "max_epochs": 30}).fit(frame)
+    assert vae.inverse_transform(np.zeros((1, 1)))["member"].tolist() == [False]
+
+
+def test_entries_that_cannot_be_written_anew_are_refused_in_one_line() -> None:
+    frame = pd.DataFrame({"month": pd.period_range("2020-01", periods=60, freq="M"), "x": X[:, 0]})
+    vae = VAE(1, **TINY).fit(frame)
+    assert vae.transform(frame).shape == (60, 1)
+    with pytest.raises(tb.TightboundError, match="column 'month' has the type .* convert it"):
+        vae.sample(3)
 
 
 def test_an_unknown_word_counts_as_missing(of_words: VAE) -> None:

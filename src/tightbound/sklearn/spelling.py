@@ -1,7 +1,8 @@
-"""Descriptions of the columns of a data frame, for writing new rows in the same way."""
+"""Descriptions of the columns of a data frame, for writing other rows in the same way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,20 +10,73 @@ import narwhals as nw
 import numpy as np
 
 from tightbound.core.errors import InputError
-from tightbound.sklearn.tables import Array, are_number_words, series, type_of, written
+from tightbound.sklearn.tables import Array, Frame, are_number_words, series, type_of, written
 
 NAMES = 20  # columns of at least so many words, all different, name the rows
 DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
 
 
 @dataclass(frozen=True)
-class Column:
-    """Data type, range, precision and gaps of one column.
+class Type:
+    """Name and data type of one column, in which other entries can be written.
 
     Attributes:
         name: Name of the column.
         kind: Data type in the package of the data frame.
         known: Distinct entries; of numbers, dates and times only the first.
+    """
+
+    name: str
+    kind: Any
+    known: nw.Series[Any]
+
+    @classmethod
+    def of(cls, column: nw.Series[Any], lacks: Array) -> Self:
+        """Describe a column; the mask `lacks` (N,) marks its missing entries."""
+        known = column.filter((~lacks).tolist())
+        known = known.head(1) if _is_ordered(column) else known.unique(maintain_order=True)
+        return cls(column.name, type_of(column), known)
+
+    def check_writable(self) -> None:
+        """Check that entries of this type can be written.
+
+        Raises:
+            InputError: If they cannot.
+        """
+        if self.known.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
+            raise InputError(
+                f"column {self.name!r} has the type {self.kind}, whose entries cannot be generated; "
+                "convert it to numbers, words or dates"
+            )
+
+    def write(self, values: Array | None, lacks: Array, package: Any) -> nw.Series[Any]:
+        """Return entries (n,) as a series of the type of the column.
+
+        Args:
+            values: Numbers or words (n,); None: repeat the only value of the column, if it has one.
+            lacks: Mask (n,) of the entries that are to be missing.
+            package: Data frame package, as narwhals names it.
+
+        Raises:
+            InputError: If entries of this type cannot be written.
+        """
+        self.check_writable()
+        if values is None:
+            entries = [self.known[0] if len(self.known) else None] * len(lacks)
+        else:
+            entries = self._entries(values)
+        entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
+        return series(self.name, entries, package, self.kind)
+
+    def _entries(self, values: Array) -> list[Any]:
+        return written(values, self.known)
+
+
+@dataclass(frozen=True)
+class Column(Type):
+    """Data type, range, precision and gaps of one column.
+
+    Attributes:
         low, high: Smallest and largest number, date or time; None: the column holds something else.
         decimals: Number of decimals; None: more than `DECIMALS`, or the column does not hold numbers.
         step: Largest number, such as 25, of which all differences from `low` are multiples; None: the column has no
@@ -31,15 +85,12 @@ class Column:
         modeled: Whether it has two values or more, so that there is something to model.
     """
 
-    name: str
-    kind: Any
-    known: nw.Series[Any]
-    low: Any
-    high: Any
-    decimals: int | None
-    step: float | None
-    missing: float
-    modeled: bool
+    low: Any = None
+    high: Any = None
+    decimals: int | None = None
+    step: float | None = None
+    missing: float = 0.0
+    modeled: bool = True
 
     @classmethod
     def of(cls, column: nw.Series[Any], lacks: Array) -> Self:
@@ -48,18 +99,15 @@ class Column:
         Raises:
             InputError: If new entries of its type cannot be written, or each row has a word of its own.
         """
-        if column.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
-            raise InputError(
-                f"column {column.name!r} has the type {type_of(column)}, whose entries cannot be generated; "
-                "convert it to numbers, words or dates"
-            )
+        plain = Type.of(column, lacks)
+        plain.check_writable()
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
         if column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES:
             raise InputError(
                 f"column {column.name!r} has a different word in each row, such as {known[0]!r}: it names the rows, "
                 "and new rows need other names; leave it out"
             )
-        ordered = len(known) and (column.dtype.is_numeric() or column.dtype.is_temporal())
+        ordered = len(known) > 0 and _is_ordered(column)
         ends: list[Any] = [known.min(), known.max()] if ordered else [None, None]
         low, high = map(float, ends) if ordered and known.dtype.is_decimal() else ends
         decimals = step = None
@@ -69,8 +117,8 @@ class Column:
             decimals = next(fits, None)
             if decimals is not None and np.ptp(x) < 2**53 / 10**decimals:
                 step = int(np.gcd.reduce(np.rint((x - x.min()) * 10**decimals).astype(np.int64))) / 10**decimals
-        kept = known.head(1) if ordered else known  # its type is needed, and its numbers are not
-        return cls(column.name, type_of(column), kept, low, high, decimals, step, float(lacks.mean()), len(known) > 1)
+        modeled = len(known) > 1
+        return cls(plain.name, plain.kind, plain.known, low, high, decimals, step, float(lacks.mean()), modeled)
 
     def check(self, value: Any) -> None:
         """Check that a value given for this column is one of its entries, or a number, date or time in their range.
@@ -94,25 +142,13 @@ class Column:
                 "give a value in this range"
             )
 
-    def write(self, values: Array | None, lacks: Array, package: Any) -> Any:
-        """Return new entries (n,) of the column as a series of its own type.
-
-        Args:
-            values: Numbers or words (n,); None: repeat the only value of the column, if it has one.
-            lacks: Mask (n,) of the entries that are to be missing.
-            package: Data frame package, as narwhals names it.
-        """
-        if values is None:
-            entries = [self.known[0] if len(self.known) else None] * len(lacks)
-        elif self.known.dtype.is_numeric():
-            entries = self._numbers(values.astype(float))
-        else:
-            if are_number_words(values, self.known):
-                values = values.astype(float).clip(*_span(self.known))
-            entries = written(values, self.known)
-            entries = entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
-        entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
-        return series(self.name, entries, package, self.kind)
+    def _entries(self, values: Array) -> list[Any]:
+        if self.known.dtype.is_numeric():
+            return self._numbers(values.astype(float))
+        if are_number_words(values, self.known):
+            values = values.astype(float).clip(*_span(self.known))
+        entries = written(values, self.known)
+        return entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
 
     def _numbers(self, x: Array) -> list[float] | list[int]:
         """Return numbers moved into the range of the column and rounded to its step and decimals."""
@@ -120,6 +156,11 @@ class Column:
         x = self.low + np.rint((x - self.low) / self.step) * self.step if self.step else x
         x = x if self.decimals is None else np.round(x, self.decimals)
         return [round(value) for value in x.tolist()] if self.known.dtype.is_integer() else x.tolist()
+
+
+def _is_ordered(column: nw.Series[Any]) -> bool:
+    """Return whether a column holds numbers, dates or times."""
+    return column.dtype.is_numeric() or column.dtype.is_temporal()
 
 
 def _span(words: nw.Series[Any]) -> tuple[float, float]:
@@ -134,3 +175,19 @@ def _span(words: nw.Series[Any]) -> tuple[float, float]:
 def columns_of(table: nw.DataFrame[Any], lacks: Array) -> list[Column]:
     """Describe the columns of a data frame (N, D); the mask `lacks` (N, D) marks missing entries."""
     return [Column.of(column, lacks[:, i]) for i, column in enumerate(table.iter_columns())]
+
+
+def types_of(table: nw.DataFrame[Any], lacks: Array) -> list[Type]:
+    """Return the types of the columns of a data frame (N, D); the mask `lacks` (N, D) marks missing entries."""
+    return [Type.of(column, lacks[:, i]) for i, column in enumerate(table.iter_columns())]
+
+
+def joined(columns: Iterable[nw.Series[Any]]) -> nw.DataFrame[Any]:
+    """Return columns as a data frame."""
+    return nw.concat([column.to_frame() for column in columns], how="horizontal")
+
+
+def typed(x: Array, types: Sequence[Type], package: Any) -> Frame:
+    """Return a table (N, D) of numbers and words as a data frame of a package, with a data type for each column."""
+    whole = np.zeros(len(x), bool)
+    return joined(own.write(values, whole, package) for own, values in zip(types, x.T, strict=True)).to_native()

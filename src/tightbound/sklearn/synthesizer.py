@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from tightbound.core.errors import InputError, suggestion, whole
 from tightbound.core.schema import listed
 from tightbound.sklearn.base import Estimator
-from tightbound.sklearn.spelling import Column, columns_of
+from tightbound.sklearn.spelling import Column, columns_of, joined
 from tightbound.sklearn.tables import Array, as_frame, missing, spelled
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class VAESynthesizer(Estimator):
         values = dict(zip(self._names, spelled(stored, [own.words for own in domains]).T, strict=True))
         draws = np.random.default_rng(seed)
         new = [self._written(column, values, n_samples, given or {}, complete, draws) for column in self._columns]
-        rows = nw.concat([series.to_frame() for series in new], how="horizontal")
+        rows = joined(new)
         return rows.to_numpy() if self._is_array else rows.to_native()
 
     def quality(self, X: Any, *, target: Any = None) -> SampleQuality:

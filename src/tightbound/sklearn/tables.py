@@ -102,7 +102,8 @@ def written(values: Array, column: nw.Series[Any]) -> list[Any]:
     if column.dtype.is_temporal():
         return [_moment(value, column.dtype) for value in values.tolist()]
     if column.dtype.is_integer():
-        return [round(value) for value in values.astype(float).tolist()]
+        ends = np.iinfo(str(column.dtype).lower())
+        return [min(max(round(value), int(ends.min)), int(ends.max)) for value in values.astype(float).tolist()]
     if column.dtype.is_decimal():
         return [Decimal(repr(value)) for value in values.astype(float).tolist()]
     known = {str(value): value for value in column.drop_nulls().to_list()}
@@ -112,7 +113,7 @@ def written(values: Array, column: nw.Series[Any]) -> list[Any]:
         write = like(list(known))
         return [write(float(value)) for value in values]
     truths = bool(known) and all(isinstance(value, bool) for value in known.values())
-    return [bool(value) if truths else known.get(value, value) for value in values.tolist()]
+    return [value > 0.5 if truths else known.get(value, value) for value in values.tolist()]
 
 
 def are_number_words(values: Array, column: nw.Series[Any]) -> bool:
@@ -122,10 +123,12 @@ def are_number_words(values: Array, column: nw.Series[Any]) -> bool:
 
 def _moment(value: float, dtype: Any) -> Any:
     """Return days since 1970-01-01 as a date, with a time or without, and hours as a duration or a time of day."""
+    limit = _DAYS_OF_NANOSECONDS if getattr(dtype, "time_unit", None) == "ns" else _DAYS
     if dtype == nw.Duration:
-        return timedelta(hours=value)
+        return timedelta(hours=min(max(value, -24 * limit), 24 * limit))
     if dtype == nw.Time:
         return (_START + timedelta(hours=min(max(value, 0.0), 24 - 1e-9))).time()
+    value = min(max(value, -limit), limit)
     if dtype == nw.Date:
         return (_START + timedelta(days=round(value))).date()
     zone = getattr(dtype, "time_zone", None)
@@ -134,6 +137,8 @@ def _moment(value: float, dtype: Any) -> Any:
 
 
 _START = datetime(1970, 1, 1)
+_DAYS = 700_000.0  # largest number of days before and after 1970 that is written as a date
+_DAYS_OF_NANOSECONDS = 106_000.0  # if nanoseconds are counted in 64 bits
 
 
 def beside(x: Frame, marks: Array, names: Sequence[str] | Array) -> Frame:
@@ -153,12 +158,3 @@ def spelled(x: Array, words: Sequence[Sequence[str]]) -> Array:
         if names:
             out[:, i] = [names[round(value)] for value in x[:, i]]
     return out
-
-
-def framed(x: Array, names: Sequence[str], package: Any) -> Frame:
-    """Return a table (N, D) as a data frame of a package such as "pandas", with numbers where a column holds any."""
-    columns = {
-        name: column.tolist() if any(isinstance(value, str) for value in column) else column.astype(float)
-        for name, column in zip(names, x.T, strict=True)
-    }
-    return nw.from_dict(columns, backend=package).to_native()

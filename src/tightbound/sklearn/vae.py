@@ -11,11 +11,13 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from tightbound.core.errors import InputError
 from tightbound.sklearn.base import Estimator
-from tightbound.sklearn.tables import Array, Frame, framed, spelled
+from tightbound.sklearn.spelling import Type, typed, types_of
+from tightbound.sklearn.tables import Array, Frame, as_frame, missing, spelled
 
 if TYPE_CHECKING:
     from tightbound.core.interfaces import Likelihood
     from tightbound.core.latents import Latents
+    from tightbound.data import Data
     from tightbound.data.columns import Kinds
     from tightbound.nn.base import Architecture
     from tightbound.objectives.base import Objective
@@ -131,7 +133,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return np.concatenate([names, names + "_std"]) if self.output == "mean+std" else names
 
     def inverse_transform(self, X: Any) -> Array | Frame:
-        """Return E[x | z] for the output of `transform`: a table, or a data frame if one was fitted."""
+        """Return E[x | z] for the output of `transform`: an array, or a data frame if one was fitted.
+
+        The columns of the data frame have the names and data types of the fitted one. Whole numbers, dates and
+        categories become the nearest or most probable ones that their types can hold.
+        """
         check_is_fitted(self)
         self._check_output()
         z = np.array(check_array(X), np.float32)
@@ -140,7 +146,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self._table(self.model_.decode(z).numpy())
 
     def sample(self, n_samples: int = 1) -> Array | Frame:
-        """Draw rows (n_samples, D) from the model: a table, or a data frame if one was fitted."""
+        """Draw rows (n_samples, D) from the model: an array, or a data frame if one was fitted.
+
+        The columns of the data frame have the names and data types of the fitted one. For rows that also have its
+        ranges, decimals and gaps, see `VAESynthesizer`.
+        """
         check_is_fitted(self)
         return self._table(self._sampled().sample(n_samples, draw=True, seed=self._seed).numpy())
 
@@ -163,7 +173,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _n_features_out(self) -> int:
         return self.model_.model.latents.latent
 
+    def _train(self, X: Array | Frame, **options: Any) -> Data:
+        data = super()._train(X, **options)
+        frame = as_frame(X)
+        self._types: list[Type] | None = None if frame is None else types_of(frame, missing(X))
+        return data
+
     def _table(self, x: Array) -> Array | Frame:
         x = spelled(x, [own.words for own in self.model_.model.observation.source.columns])
-        names = getattr(self, "feature_names_in_", None)
-        return x if names is None or self._package is None else framed(x, names, self._package)
+        return x if self._types is None else typed(x, self._types, self._package)
