@@ -297,7 +297,8 @@ def test_results_say_which_rows_hold_unknown_entries(tmp_path: Path) -> None:
         found = trained.score(path, scores=("nll",), samples=2)
     assert found.per_example["unknown_entries"].tolist() == [0, 2, 0, 1]
     assert found.sentences[0].startswith("row 2, row 4 hold entries that the model cannot hold")
-    assert [*found.unusual()] == ["nll"]
+    assert found.unusual(2) == {"nll": [1, 3]}
+    assert found.tables[0].rows[0][1].startswith("row 2, row 4, ")
     assert "unknown_entries" not in trained.score(few(tmp_path), scores=("nll",), samples=2).per_example
 
 

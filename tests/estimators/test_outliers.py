@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
@@ -98,3 +99,26 @@ def test_p_values_count_rows_that_are_at_least_as_unusual(fitted: VAEOutlierDete
     assert (np.diff(values[order]) >= 0).all()
     same = detector.p_values(np.repeat(X[:1], 2, 0))
     assert same[0] == same[1] == values[0]
+
+
+@pytest.mark.filterwarnings("ignore:.* unknown to the model", "ignore:.* is not a number")
+@pytest.mark.parametrize("criterion", ["nll", "mahalanobis"])
+def test_values_of_probability_zero_make_a_row_the_most_unusual(criterion: str) -> None:
+    """More such values are more unusual; among as many, the other columns decide."""
+    x = RNG.normal(size=60)
+    known = pd.DataFrame({"x": x, "y": x + 0.1 * RNG.normal(size=60), "city": ["Oslo", "Rome"] * 30, "one": 3.0})
+    detector = VAEOutlierDetector(1, criterion=criterion, calibration_fraction=0.5, **ONCE).fit(known)
+    rows = known.iloc[[0] * 6].reset_index(drop=True)
+    rows["x"] = rows["y"] = [0.0, 1e4, 0.0, 1e4, 0.0, 0.0]
+    rows.loc[2:, "city"] = ["Bern", "Bern", "Bern", "?"]  # the last one is missing
+    rows.loc[4, "one"] = 4.0
+    scores = detector.score_samples(rows)
+    assert np.isfinite(scores).all()
+    assert np.argsort(scores).tolist()[:4] == [4, 3, 2, 1]
+    assert (scores[[0, 5]] > scores[1]).all()
+    assert_array_equal(detector.decision_function(rows), scores - detector.offset_)
+    assert (detector.predict(rows)[2:5] == -1).all()
+    assert (detector.p_values(rows)[2:5] == 1 / 31).all()
+    with_other = pd.concat([known, rows[2:5]])  # rows that may be held out in fitting
+    again = VAEOutlierDetector(1, calibration_fraction=0.3, **ONCE).fit(with_other)
+    assert np.isfinite(again.offset_)

@@ -136,7 +136,7 @@ def test_entries_that_cannot_be_written_anew_are_refused_in_one_line() -> None:
     frame = pd.DataFrame({"month": pd.period_range("2020-01", periods=60, freq="M"), "x": X[:, 0]})
     vae = VAE(1, **TINY).fit(frame)
     assert vae.transform(frame).shape == (60, 1)
-    with pytest.raises(tb.TightboundError, match="column 'month' has the type .* convert it"):
+    with pytest.raises(tb.TightboundError, match=r"column 'month' has the type .* convert it"):
         vae.sample(3)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tightbound.core.latents import Latents
     from tightbound.core.model import VAE
     from tightbound.core.terms import Batch
-    from tightbound.data import Data
+    from tightbound.data import Data, Split
     from tightbound.data.columns import Kinds
     from tightbound.nn.base import Architecture
     from tightbound.objectives.base import Objective
@@ -246,16 +246,24 @@ class Estimator(BaseEstimator):
                 source, kinds=[("values", [v]) if c else "real" for v, c in zip(x[0], constant, strict=True)]
             )
 
-    def _rows(self, x: Array | Frame) -> Batch:
+    def _split(self, x: Array | Frame) -> Split:
+        """Return validated rows as the model reads them."""
+        from tightbound.data.feed import as_split
+
+        with warnings.catch_warnings(), _advice():
+            warnings.filterwarnings("ignore", message=".* has no entries: they count as missing")  # of a few rows
+            return as_split(self.model_.model, x)
+
+    def _rows(self, x: Array | Frame | Split) -> Batch:
         """Return validated rows as stored for the model, in one batch; draws for a row depend on its values alone."""
         import torch
 
         from tightbound.core.noise import key_seed
+        from tightbound.data import Split
         from tightbound.data.feed import first
 
-        with warnings.catch_warnings(), _advice():
-            warnings.filterwarnings("ignore", message=".* has no entries: they count as missing")  # of a few rows
-            batch = first(self.model_.model, x, len(x))
+        split = x if isinstance(x, Split) else self._split(x)
+        batch = first(self.model_.model, split, len(split))
         keys = [key_seed(row.tobytes().hex()) for row in batch.x.numpy()]
         return replace(batch, index=torch.tensor(keys))
 

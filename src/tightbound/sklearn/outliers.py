@@ -11,12 +11,13 @@ from sklearn.base import OutlierMixin
 
 from tightbound.core.errors import InputError, number
 from tightbound.sklearn.base import Estimator, seed_of
-from tightbound.sklearn.tables import Array, Frame, rows_of
+from tightbound.sklearn.tables import Array, rows_of
 
 if TYPE_CHECKING:
     from tightbound.analysis.detection.scores import Score, View
     from tightbound.core.interfaces import Likelihood
     from tightbound.core.latents import Latents
+    from tightbound.data import Split
     from tightbound.data.columns import Kinds
     from tightbound.nn.base import Architecture
     from tightbound.objectives.base import Objective
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 
 
 REFERENCE = 1000  # number of training rows whose bounds and latent codes are stored for scores
+IMPOSSIBLE = 1e100  # score of a value of probability 0, beyond all scores of other rows
 
 
 class VAEOutlierDetector(OutlierMixin, Estimator):
     """Outlier detector that ranks rows by the bound on their log p(x), or by another score.
 
-    The training rows may hold outliers: these are the rows that the model explains least.
+    The training rows may hold outliers: these are the rows that the model explains least. A value that a column cannot
+    hold, such as a category that the training rows lack, has probability 0: rows with more such values are more
+    unusual, and all of them are more unusual than other rows.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
@@ -100,7 +104,8 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
                 "on; needed: 2 or more"
             )
         self._train(rows_of(x, kept))
-        score, view = self._score(), self._view(x)
+        split = self._split(x)
+        score, view = self._score(), self._view(split)
         if (reason := score.reason_missing(view)) is not None:
             raise InputError(
                 f"criterion = {self.criterion!r} is not available for this model ({reason}); choose another one"
@@ -108,15 +113,15 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         whole = view.evaluation
         some = np.sort(np.random.default_rng(key_seed("reference", self._seed)).permutation(kept)[:REFERENCE])
         self._reference = replace(whole, per_example={k: v[some] for k, v in whole.per_example.items()})
-        scores = -score(view, self._reference_view(view))
+        scores = self._scores(score, view, split)
         self._calibration = np.sort(np.delete(scores, kept))
         self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Array:
         """Return the negative criterion of each row (N,), low for unusual rows; by default, the bound in nats."""
-        view = self._view(self._validated(X))
-        return -self._score()(view, self._reference_view(view))
+        split = self._split(self._validated(X))
+        return self._scores(self._score(), self._view(split), split)
 
     def decision_function(self, X: Any) -> Array:
         """Return `score_samples` (N,) minus `offset_`: negative for outliers."""
@@ -145,10 +150,21 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
 
         return make("score", self.criterion) if isinstance(self.criterion, str) else self.criterion
 
-    def _view(self, x: Array | Frame) -> View:
+    def _view(self, split: Split) -> View:
         from tightbound.analysis.detection.scores import View
 
-        return View(self._precise(), self._rows(x), self.samples, self._seed)
+        return View(self._precise(), self._rows(split), self.samples, self._seed)
+
+    def _scores(self, score: Score, view: View, split: Split) -> Array:
+        """Return negative scores (N,), which are lowest for rows with the most values of probability 0."""
+        import torch
+
+        found = -score(view, self._reference_view(view))
+        unknown = split.unknown_entries(torch.arange(len(split)))
+        if unknown is None:
+            return found
+        share = 0.5 - np.arctan(found) / np.pi  # in (0, 1), for the order of rows with as many such values
+        return np.where(unknown > 0, -IMPOSSIBLE * (unknown + share), found)
 
     def _reference_view(self, view: View) -> View:
         """Return a view of training rows for scores, from the stored bounds and latent codes."""

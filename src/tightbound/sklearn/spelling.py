@@ -61,10 +61,8 @@ class Type:
             InputError: If entries of this type cannot be written.
         """
         self.check_writable()
-        if values is None:
-            entries = [self.known[0] if len(self.known) else None] * len(lacks)
-        else:
-            entries = self._entries(values)
+        only = self.known[0] if len(self.known) else None
+        entries = [only] * len(lacks) if values is None else self._entries(values)
         entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
         return series(self.name, entries, package, self.kind)
 

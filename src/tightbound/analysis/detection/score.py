@@ -19,17 +19,26 @@ class Scores(Result):
     """Scores of examples, the higher the more unusual; `per_example` holds them beside "index"."""
 
     def unusual(self, n: int = 8) -> dict[str, list[int]]:
-        """Return the positions of the n most unusual examples by each score, the most unusual first."""
-        index = self.per_example["index"]
+        """Return the positions of the n most unusual examples by each score, the most unusual first.
+
+        Examples with entries of probability 0, which scores leave out, come before all others.
+        """
+        index, unknown = self.per_example["index"], self.per_example.get("unknown_entries")
         scores = {name: values for name, values in self.per_example.items() if name in self.estimates}
-        return {name: index[most_unusual(values)[:n]].tolist() for name, values in scores.items()}
+        return {name: index[most_unusual(values, unknown)[:n]].tolist() for name, values in scores.items()}
 
 
-def most_unusual(values: Array) -> Array:
-    """Return the order of scores (N,), the highest first; those that are missing come last."""
+def most_unusual(values: Array, unknown: Array | None = None) -> Array:
+    """Return the order of scores (N,), the highest first; those that are missing come last.
+
+    Args:
+        values: The scores.
+        unknown: Number of entries of probability 0 of each example: examples with more of them come first.
+    """
     import numpy as np
 
-    return np.argsort(-np.nan_to_num(values, nan=-np.inf, posinf=np.inf))
+    falling = -np.nan_to_num(values, nan=-np.inf, posinf=np.inf)
+    return np.argsort(falling) if unknown is None else np.lexsort((falling, -unknown))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,7 @@ class ScoreExamples(Scoring[Scores]):
             trained.model, subject.examples, subject.train, scores=self.scores, samples=self.samples,
             max_examples=self.max_examples or size or 1000, seed=self.seed, progress=self.progress,
         )  # fmt: skip
-        unusual = Scores(found.estimates, per_example=found.per_example).unusual()
+        unusual = subject.marked(Scores(found.estimates, per_example=found.per_example)).unusual()
         return Scores(
             found.estimates,
             per_example=found.per_example,

@@ -41,11 +41,10 @@ def left_out(index: Array, examples: Split, most: int = 8) -> list[str]:
     rows = [] if unknown is None else examples.titles(torch.from_numpy(index[unknown > 0]))
     if not rows:
         return []
-    hold, they = ("holds", "it looks") if len(rows) == 1 else ("hold", "they look")
+    hold, they = ("holds", "it is") if len(rows) == 1 else ("hold", "they are")
     return [
-        f"{listed(rows, most)} {hold} entries that the model cannot hold, to which it gives no probability; the scores "
-        f"leave these entries out, so {they} more ordinary than a likelihood of the whole row would say (column "
-        "unknown_entries of the values per example)."
+        f"{listed(rows, most)} {hold} entries that the model cannot hold, to which it gives no probability, so {they} "
+        "among the most unusual; the scores leave these entries out (column unknown_entries of the values per example)."
     ]
 
 
