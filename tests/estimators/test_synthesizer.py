@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import tightbound as tb
+from tightbound.analysis.samples.row_quality import compare_rows
 from tightbound.sklearn import VAEImputer, VAESynthesizer
 
 R = np.random.default_rng(0)
@@ -106,6 +109,10 @@ def test_a_warning_says_if_few_codes_fit() -> None:
     synthesizer = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(frame)
     with pytest.warns(UserWarning, match="latent codes fit"):
         synthesizer.sample(1000, given={"x": 2.0, "y": -20.0})
+    with pytest.warns(
+        UserWarning, match=r"4000 for column 'x', which is [34],\d\d\d standard deviations from the mean"
+    ):
+        synthesizer.model_.sample_given({"x": 4000}, 3)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +182,39 @@ def test_each_type_of_a_column_is_kept(kind: str) -> None:
         assert all(value in known or kind in ("whole numbers with gaps", "prices") for value in rows["x"].dropna())
     if kind == "prices":
         assert rows["x"].str.fullmatch(r"\$\d\.\d\d").all()
+
+
+def test_given_prices_and_dates_may_be_new_ones_in_the_notation_of_the_data() -> None:
+    frame = pd.DataFrame(
+        {
+            "price": [f"${price:.2f}" for price in R.uniform(1, 99, 60)],
+            "paid": [f"{day:%d.%m.%Y}" for day in pd.date_range("2024-01-20", periods=60)],
+            "due": pd.date_range("2024-01-20", periods=60),
+            "zone": pd.date_range("2024-01-20", periods=60, tz="Europe/Berlin"),
+        }
+    )
+    once: dict[str, Any] = {**TINY, "max_epochs": 1, "fit_options": {"validation_size": 0}}
+    synthesizer = VAESynthesizer(1, **once).fit(frame)
+    day = pd.Timestamp("2024-02-03")
+    asked = {"price": "$50.00", "paid": "03.02.2024", "due": "2024-02-03", "zone": day.tz_localize("UTC")}
+    for name, value in asked.items():
+        assert set(synthesizer.sample(3, given={name: value})[name]) == {day if name == "due" else value}
+    assert set(synthesizer.sample(3, given={"price": 50})["price"]) == {"$50.00"}
+    refused = {"price": ("$500.00", "many"), "paid": ("03.02.1999", "soon"), "due": ("1999-01-01", "soon")}
+    for name, values in refused.items():
+        for value in values:
+            with pytest.raises(tb.TightboundError, match=rf"'{re.escape(value)}' for column '{name}', .* lie between"):
+                synthesizer.sample(3, given={name: value})
+
+
+def test_columns_that_hold_one_value_are_not_compared() -> None:
+    x = torch.from_numpy(R.normal(size=(60, 2)))
+    wide = torch.cat([x, torch.full((60, 3), 2.0)], 1)
+    alone, found = (compare_rows(rows[:20], rows[20:40], rows[40:]) for rows in (x, wide))
+    assert found["column_distance"].value == alone["column_distance"].value
+    assert {*found.details["columns"]} == {"x1", "x2"}
+    assert "always hold the same value are left out" in found.caption
+    assert "left out" not in alone.caption
 
 
 @pytest.mark.parametrize(

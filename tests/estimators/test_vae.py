@@ -6,6 +6,8 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,6 +244,18 @@ def test_partial_fit_goes_on_with_the_model() -> None:
     assert_array_equal(again.transform(X), vae.partial_fit(X).transform(X))
     with pytest.raises(ValueError, match="features"):
         vae.partial_fit(X[:, :3])
+
+
+@pytest.mark.parametrize("again", [lambda vae: vae.partial_fit(X), lambda vae: vae.set_params(warm_start=True).fit(X)])
+def test_further_training_replaces_the_own_run_and_no_other(tmp_path: Path, again: Callable[[Any], Any]) -> None:
+    run = tmp_path / "run"
+    vae: Any = VAE(2, **TINY, fit_options={"run": run}).partial_fit(X)
+    codes = again(vae).transform(X)
+    assert_array_equal(tb.load(run).encode(X).numpy(), codes)
+    assert (run / "model.json").exists()
+    VAE(2, **TINY, fit_options={"run": tmp_path / "other"}).fit(X)
+    with pytest.raises(tb.TightboundError, match="exists; pass"):
+        again(vae.set_params(fit_options={"run": tmp_path / "other"}))
 
 
 def test_partial_fit_reads_words_as_the_first_rows(of_words: VAE) -> None:

@@ -193,6 +193,13 @@ class Observation(Component, nn.Module, ABC):
     def restore(self, target: Tensor) -> Tensor:
         """Convert targets, or means of targets, to the units of the raw data."""
 
+    def deviations(self, x: Tensor) -> Tensor:
+        """Return the distance of raw data (..., *shape) from the mean of the training data in standard deviations.
+
+        It is 0 where the model does not standardize the data.
+        """
+        return torch.zeros_like(x)
+
     def possible(self, x: Tensor) -> Tensor:
         """Return restored means (N, *shape) as users see them, moved to numbers that the data can hold."""
         return x

@@ -24,6 +24,7 @@ from tightbound.inference.infer import check_samples
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
+FAR = 10  # standard deviations from the mean beyond which a given value is unlike the training data
 FEW = 100  # a smaller effective number of latent codes makes rows too similar
 
 
@@ -84,13 +85,24 @@ def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
 
 
 def check_given(model: VAE, given: Mapping[Any, Any], names: Sequence[Any], row: Tensor) -> None:
-    """Raise InputError if a given value is NaN in the row (D,) that was read: its column cannot hold it."""
+    """Check the given values in a row (D,) that was read; a warning names those that are far from the training data.
+
+    Raises:
+        InputError: If a given value is NaN in this row: its column cannot hold it.
+    """
     domain = model.observation.source
+    far = model.observation.deviations(row.view(model.shape).to(model.device)).flatten().cpu()
     for name, value in given.items():
         i = names.index(name)
         if row[i].isnan():
             own = domain.columns[i] if domain.columns else domain
             raise InputError(f"given= has {value!r} for column {name!r}, which holds {own}; give a possible value")
+        if abs(far[i]) > FAR:
+            warnings.warn(
+                f"given= has {value!r} for column {name!r}, which is {abs(far[i]):,.0f} standard deviations from the "
+                "mean of the training data: few or no training rows are like this",
+                stacklevel=2,
+            )
 
 
 def _number(value: Any) -> float:

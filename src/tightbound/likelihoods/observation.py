@@ -236,8 +236,12 @@ class Standardized(Observation):
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set input and target to standardized x."""
-        x = (batch.x - self.mean) / self.std
+        x = self.deviations(batch.x)
         return replace(batch, input=x, x=x)
+
+    def deviations(self, x: Tensor) -> Tensor:
+        """See `Observation.deviations`."""
+        return (x - self.mean) / self.std
 
     def restore(self, target: Tensor) -> Tensor:
         """Return targets in the original units."""

@@ -153,6 +153,11 @@ class Table(Observation):
         """Return targets with real columns in their original units."""
         return target * self.std + self.mean
 
+    def deviations(self, x: Tensor) -> Tensor:
+        """See `Observation.deviations`; it is 0 for columns that the encoder does not see standardized."""
+        measured = torch.tensor([column.kind in MEASURED for column in self.source.columns], device=x.device)
+        return ((x - self.center) / self.unit) * measured
+
     def possible(self, x: Tensor) -> Tensor:
         """Return means, with "values" and "whole" columns moved to the nearest number that they can hold."""
         pairs = zip(x.unbind(-1), self.source.columns, strict=True)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -182,6 +183,9 @@ class Estimator(BaseEstimator):
         with _advice():
             data = training_data(X, like=model)
         seed = key_seed("further", self._seed, len(self.history_))  # other noise than in the training before
+        folder, run = self.model_.folder, (self.fit_options or {}).get("run")
+        if run is not None and folder is not None and folder.path.resolve() == Path(run).resolve():
+            options["overwrite"] = True  # by the same model, trained further
         self._fit(model, data, seed, **options)
         return data
 

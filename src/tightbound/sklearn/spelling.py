@@ -100,7 +100,8 @@ class Column(Type):
         plain = Type.of(column, lacks)
         plain.check_writable()
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
-        if column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES:
+        own_words = column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES
+        if own_words and not _numbers(known.to_list()):
             raise InputError(
                 f"column {column.name!r} has a different word in each row, such as {known[0]!r}: it names the rows, "
                 "and new rows need other names; leave it out"
@@ -118,33 +119,49 @@ class Column(Type):
         modeled = len(known) > 1
         return cls(plain.name, plain.kind, plain.known, low, high, decimals, step, float(lacks.mean()), modeled)
 
-    def check(self, value: Any) -> None:
-        """Check that a value given for this column is one of its entries, or a number, date or time in their range.
+    def read(self, value: Any, *, numeric: bool) -> Any:
+        """Return a value given for this column as the column holds it.
+
+        Args:
+            value: One of its entries, or a number, date or time in their range; dates and prices may be text.
+            numeric: Whether words of this column stand for numbers, such as "$1.50".
 
         Raises:
-            InputError: If it is not.
+            InputError: If the column cannot hold the value.
         """
-        if self.low is None:
+        low, high, number, asked = self.low, self.high, value, value
+        if numeric and self.known.dtype == nw.String:
+            words = _numbers(self.known.to_list())
+            shown = f"{min(words, key=words.__getitem__)} and {max(words, key=words.__getitem__)}"
+            low, high = min(words.values()), max(words.values())
+            number = _numbers([*words, value]).get(value) if isinstance(value, str) else value
+        elif low is None:
             known = self.known.to_list()
             if value not in known:
                 some = f"{', '.join(map(str, known[:10]))}{', ...' if len(known) > 10 else ''}"
                 raise InputError(f"given= has {value!r} for column {self.name!r}; give a known value: {some}")
-            return
+            return value
+        else:
+            shown = f"{low} and {high}"
+            if isinstance(value, str) and self.known.dtype in (nw.Date, nw.Datetime) and (days := _numbers([value])):
+                number = value = written(np.array([*days.values()]), self.known)[0]
         try:
-            inside = bool(self.low <= value <= self.high)
+            inside = bool(low <= number <= high)
         except TypeError:
             inside = False
         if not inside:
             raise InputError(
-                f"given= has {value!r} for column {self.name!r}, whose values lie between {self.low} and {self.high}; "
+                f"given= has {asked!r} for column {self.name!r}, whose values lie between {shown}; "
                 "give a value in this range"
             )
+        return value
 
     def _entries(self, values: Array) -> list[Any]:
         if self.known.dtype.is_numeric():
             return self._numbers(values.astype(float))
         if are_number_words(values, self.known):
-            values = values.astype(float).clip(*_span(self.known))
+            ends = _numbers(self.known.to_list()).values()
+            values = values.astype(float).clip(min(ends), max(ends))
         entries = written(values, self.known)
         return entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
 
@@ -161,13 +178,17 @@ def _is_ordered(column: nw.Series[Any]) -> bool:
     return column.dtype.is_numeric() or column.dtype.is_temporal()
 
 
-def _span(words: nw.Series[Any]) -> tuple[float, float]:
-    """Return the smallest and the largest of the numbers that words, such as "$1.50", stand for."""
-    from tightbound.data.readers.tabular.cells import Reader
+def _numbers(words: Sequence[str]) -> dict[str, float]:
+    """Return the numbers that words of one column, such as "$1.50", stand for, without words that are no numbers."""
+    from tightbound.data.readers.tabular.cells import Ambiguous, Reader
 
-    read = Reader(default=".").read(words.to_list())
-    found = [] if read is None else [number for number in read.numbers.values() if number == number]
-    return min(found, default=-np.inf), max(found, default=np.inf)
+    reader = Reader(default=".")
+    reader.look(words)
+    try:
+        read = reader.read(words)
+    except Ambiguous:
+        return {}
+    return {} if read is None else {word: number for word, number in read.numbers.items() if number == number}
 
 
 def columns_of(table: nw.DataFrame[Any], lacks: Array) -> list[Column]:

@@ -77,8 +77,9 @@ class VAESynthesizer(Estimator):
         Args:
             n_samples: Number of rows.
             given: Values that all rows have in some columns, by name (columns of an array are named "0", "1", ...).
-                Latent codes are drawn, and then resampled with the probability of these values; a warning says if few
-                latent codes fit.
+                Dates, and numbers that the data hold as text, such as "$1.50", may be text in the same notation. Latent
+                codes are drawn, and then resampled with the probability of these values; a warning says if few latent
+                codes fit.
             complete: Whether to fill in all entries, instead of leaving out as many as are missing in the data.
             random_state: Random seed; None: the estimator's seed, so that each call returns the same rows.
 
@@ -185,6 +186,7 @@ class VAESynthesizer(Estimator):
         from tightbound.inference.conditional import check_given
 
         package: Any = self._package
+        domains = self.model_.model.observation.source.columns
         frame = nw.from_dict({name: [None] for name in self._names}, backend=package)
         for name, value in given.items():
             column = next((each for each in self._columns if each.name == name), None)
@@ -193,7 +195,8 @@ class VAESynthesizer(Estimator):
                 raise InputError(f"given= names column {name!r}, which the data lack; {suggestion(str(name), names)}")
             if not column.modeled:
                 raise InputError(f"given= names column {name!r}, which has at most one value; leave it out")
-            column.check(value)
+            numeric = domains[self._names.index(name)].kind != "categories"
+            value = column.read(value, numeric=numeric)
             frame = frame.with_columns(nw.new_series(name, [value], backend=package))
             if name in self._marks:
                 frame = frame.with_columns(nw.new_series(self._marks[name], [False], backend=package))

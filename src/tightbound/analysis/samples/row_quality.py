@@ -152,9 +152,13 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
     if n < FEWEST:
         raise InputError(f"{n} rows are too few to compare; needed: at least {FEWEST} samples, test and training rows")
     x, y, z, new = (part.double().numpy() for part in (samples[:n], rows.real[:n], other, useful))
-    held = [i for i in range(x.shape[1]) if all(_known(part[:n, i]) >= LEAST_KNOWN for part in (x, y, z))]
+    known = [i for i in range(x.shape[1]) if all(_known(part[:n, i]) >= LEAST_KNOWN for part in (x, y, z))]
+    held = [i for i in known if not _is_constant(np.concatenate([part[:, i] for part in (x, y, z)]))]
     if not held:
-        raise InputError("no column has enough known entries to compare; give rows with fewer missing entries")
+        raise InputError(
+            "no column has enough known entries and different values to compare; give rows with fewer missing entries"
+        )
+    left_out = " Columns that always hold the same value are left out." if len(held) < len(known) else ""
     levels = [own.levels or 0 if own.kind == "categories" else 0 for own in rows.columns]
     columns, names = [rows.columns[i] for i in held], [rows.names[i] for i in held]
     own, floor = (_Measures.of(part[:, held], y[:, held], [levels[i] for i in held], rows.seed) for part in (x, z[:n]))
@@ -189,7 +193,7 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
             shown.worst_sentence(names[place], estimates, base),
         ],
         caption=f"{n:,} samples ({rows.about['samples']}) against as many rows ({rows.about['data']}). Floor: as many "
-        "training rows in place of samples, the best result that can be expected.",
+        f"training rows in place of samples, the best result that can be expected.{left_out}",
         details={
             "floor": {name: asdict(each) for name, each in base.items()},
             "intervals": own.intervals(place),
@@ -241,6 +245,11 @@ class _Measures(NamedTuple):
 
 def _known(column: Array) -> int:
     return int((~np.isnan(column)).sum())
+
+
+def _is_constant(column: Array) -> bool:
+    known = column[~np.isnan(column)]
+    return bool((known == known[0]).all())
 
 
 def _nearness(rows: Rows, samples: Tensor, real: Tensor) -> dict[str, Estimate]:
