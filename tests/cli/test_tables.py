@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 import tightbound as tb
 from conftest import TINY, Result, invoke
@@ -84,6 +85,29 @@ def test_impute_fills_the_gaps_of_a_file_and_nothing_else(run: Path, capsys, tmp
             assert not cell or written == cell
             assert written in ("Oslo", "Paris, FR") if i == 1 else i == 0 or written == str(int(written))
     assert f"{gaps:,} missing entries" in result.out
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_impute_replaces_values_that_the_model_cannot_hold(run: Path, capsys, tmp_path: Path) -> None:
+    if not (run / "run").is_dir():
+        invoke(capsys, "train", run / "t.csv", "--run", run / "run", "--kinds", "{'visits': 'counts'}", *TINY)
+    rows = ["30.5,Rome,0,1", "41.0,Oslo,many,0", "21.0,Oslo,-3,", "22.0,Oslo,3,0"]
+    (tmp_path / "new.csv").write_text("\n".join(["age,home town,visits,smoker", *rows]) + "\n")
+    for ending in (".csv", ".parquet"):
+        out = tmp_path / f"filled{ending}"
+        result = invoke(capsys, "impute", run / "run", tmp_path / "new.csv", "--out", out)
+        assert result.status == 0, result.err
+        assert "filled 4 missing entries of 16" in result.out
+        assert "3 of these entries held values that the model cannot hold, which were replaced" in result.err
+        assert "(row 1, row 2, row 3)" in result.err
+    text = (tmp_path / "filled.csv").read_text().splitlines()
+    cells = [line.split(",") for line in text[1:4]]
+    assert text[4] == rows[3]
+    assert cells[0][1] in ("Oslo", '"Paris')
+    assert all(float(row[-2]) >= 0 for row in cells)
+    held = parquet.read_table(tmp_path / "filled.parquet")
+    assert held["visits"].to_pylist() == [int(row[-2]) for row in cells] + [3]
+    assert invoke(capsys, "impute", run / "run", tmp_path / "new.csv", "--out", out, "--strict").status == 2
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["new data", "the run's own"])
@@ -169,3 +193,29 @@ def test_notes_on_the_data_name_flags(cli: Callable[..., Result], tmp_path: Path
     assert result.status == 0, result.err
     assert "--delimiter" in result.out
     assert "delimiter=" not in result.out
+
+
+def test_rows_without_a_label_have_an_unknown_class_where_it_is_inferred(
+    cli: Callable[..., Result], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        word = "" if i % 3 else ("cat", "dog")[i // 3 % 2]
+        rows.append(f"{rng.normal():.3f},{rng.normal():.3f},{word}")
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,pet", *rows]) + "\n")
+    infer = ("--context", "inferred-labels", "--objective", "m2", "--evaluate-samples", "0", *TINY)
+    result = cli("train", "t.csv", "--labels", "pet", *infer, "--run", "r")
+    assert result.status == 0, result.err
+    assert "40 of 60 examples have no label: their class is unknown (-1)" in result.out
+    assert "labels: cat=0, dog=1" in result.out
+    (tmp_path / "new.csv").write_text("a,b,pet\n0.1,0.2,\n0.3,-0.1,dog\n0.5,0.5,frog\n")
+    assert "'frog', which the model was not trained on" in refused("embed", "r", "new.csv", "--out", "z.csv")
+    (tmp_path / "new.csv").write_text("a,b,pet\n0.1,0.2,\n0.3,-0.1,dog\n")
+    assert cli("embed", "r", "new.csv", "--out", "z.csv").status == 0
+    found = list(csv.DictReader((tmp_path / "z.csv").read_text().splitlines()))
+    assert [row["pet"] for row in found] == ["-1", "dog"]
+    for context in ((), ("--context", "labels")):
+        said = refused("train", "t.csv", "--labels", "pet", *context, "--run", "r2")
+        assert "column pet: 40 rows have no label, the first in line 3" in said
+        assert "inferred-labels" in said

@@ -10,6 +10,7 @@ import tightbound as tb
 from tightbound.core.errors import InputError
 from tightbound.core.terms import class_numbers
 from tightbound.data import open
+from tightbound.data.given import training_data
 
 X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
 CLASSES = [0, 2, 1, 1, 0, 2]
@@ -38,6 +39,27 @@ def test_every_usual_form_of_labels_conditions_a_model(tmp_path, form):
     assert model.context.classes == 3
     assert model.context.encode(labels).argmax(1).tolist() == CLASSES
     assert model.context.encode(labels).sum(1).tolist() == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers", "classes"),
+    [
+        (["b", None, "a", "b", "-1", np.nan], [1, -1, 0, 1, -1, -1], ("a", "b")),
+        ([2, None, 0, 2, -1, np.nan], [2, -1, 0, 2, -1, -1], ()),
+        (pd.Categorical(["b", None, "a", "b", None, "b"]), [1, -1, 0, 1, -1, 1], ("a", "b")),
+    ],
+)
+def test_missing_labels_are_unknown_where_the_model_infers_them(labels, numbers, classes):
+    frame = pd.DataFrame(X, columns=["x", "y"]).assign(kind=labels)
+    for source, given in ((X, np.array(labels, object)), (frame, "kind")):
+        data = training_data(source, labels=given, partial=True)
+        assert data.train.labels.tolist() == numbers
+        assert data.classes == classes
+        assert any("have no label: their class is unknown" in note for note in data.notes) or None not in labels
+    with pytest.raises(InputError, match="the examples have no labels"):
+        training_data(X, labels=np.array([None] * 6), partial=True)
+    with pytest.raises(InputError, match=r"column kind: .* no label"):
+        open(frame, labels="kind")
 
 
 @pytest.mark.parametrize("labels", [np.array([[1, 1], [0, 1]]), np.array([0.5, 1]), np.zeros((2, 2, 2))])

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from tightbound.contexts.labels import Labels
 from tightbound.core.errors import InputError, number
-from tightbound.core.terms import Batch
+from tightbound.core.terms import UNKNOWN, Batch
 from tightbound.nn.base import Architecture, fold
 from tightbound.nn.modules import posterior_network
-
-UNKNOWN = -1  # the label of an example whose class is not known
 
 
 class InferredLabels(Labels):

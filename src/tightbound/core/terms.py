@@ -17,6 +17,7 @@ from tightbound.core.errors import CompositionError, NotABound
 from tightbound.core.noise import draw, unkeyed
 from tightbound.core.numerics import unrounded
 
+UNKNOWN = -1  # the label of an example whose class is not known
 DETERMINISTIC = "the code indices of an example are a function of it"  # why what needs a random q is undefined
 
 

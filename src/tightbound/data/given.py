@@ -93,6 +93,7 @@ def training_data(
     test: Source | float | None = None,
     *,
     like: VAE | None = None,
+    partial: bool = False,
     **options: Unpack[ReadOptions],
 ) -> Data:
     """Return the data that a model is trained on, in whatever form they are given.
@@ -105,6 +106,7 @@ def training_data(
         validation: Validation data, in any form; None: `Data.held_out` takes them from the training split.
         test: Test data, in any form, or the share of a file to set aside for testing.
         like: Encode the values as this model needs them, with columns and labels by its names; None: infer all.
+        partial: Whether the model infers labels that are missing, so that they become -1.
         **options: Options of `open`: levels, domain, kinds, resize, gray, labels, ignore, id, limits.
 
     Raises:
@@ -131,7 +133,7 @@ def training_data(
             )
         data = source if like is None else known_by(like, source)
     else:
-        asked = checked(**options)
+        asked = replace(checked(**options), partial=partial if like is None else infers_classes(like))
         if like is not None and asked.declared is None and asked.kinds is None:
             closed = needs_classes(like) and bool(like.schema.classes)
             asked = encoded_like(asked, like.observation.source, like.schema, closed=closed)
@@ -150,7 +152,11 @@ def training_data(
         return data
 
     def read(domain: Domain) -> dict[str, Split]:
-        return {name: examples(x, domain, data.shape, data.schema, name=name) for name, x in asked_of.items()}
+        infers = partial if like is None else infers_classes(like)
+        return {
+            name: examples(x, domain, data.shape, data.schema, partial=infers, name=name)
+            for name, x in asked_of.items()
+        }
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -176,6 +182,7 @@ def examples(
     schema: Schema = UNNAMED,
     *,
     closed: bool = False,
+    partial: bool = False,
     name: str = "x",
 ) -> Split:
     """Return the examples in `source` as a split, encoded like the data that a model was trained on.
@@ -188,6 +195,7 @@ def examples(
         schema: Names that the model knows, `model.schema`: columns of a table are taken by name, and labels that are
             words get the numbers of their classes.
         closed: Whether the model is conditional on the class, so that it needs to know each.
+        partial: Whether the model infers labels that are missing, so that they become -1.
         name: Name of the data in messages.
 
     Raises:
@@ -198,7 +206,7 @@ def examples(
         source, second, labels = pair(source)
         if second is not None:
             raise InputError(f"{name} is a pair of data sets; give one of them")
-    options = encoded_like(checked(labels=labels), domain, schema, closed=closed)
+    options = encoded_like(replace(checked(labels=labels), partial=partial), domain, schema, closed=closed)
     if isinstance(source, Data):
         split = matched(source.require_test(), source.schema, options, name)
         _check_domain(_ordered(source, schema, name), domain, name)
@@ -245,6 +253,11 @@ def known_by(model: VAE, data: Data) -> Data:
 def needs_classes(model: VAE) -> bool:
     """Return whether a model is conditional on the class, so that it needs to know every class."""
     return model.context is not None and model.context.classes > 0
+
+
+def infers_classes(model: VAE) -> bool:
+    """Return whether a model infers the classes of examples without a label."""
+    return model.context is not None and model.context.partial
 
 
 def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:

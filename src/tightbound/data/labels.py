@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError
 from tightbound.core.schema import listed
+from tightbound.core.terms import UNKNOWN
 from tightbound.data.options import Options
 
 _END = 2.0**63  # signed integers of 64 bits are smaller
@@ -43,6 +44,10 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
     if y.ndim == 0 or len(y) != size:
         raise InputError(f"labels have shape {y.shape}, but there are {size} examples; give one label for each")
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if options.partial and y.ndim == 1:
+        known = np.array([_is_known(value, classes) for value in y.tolist()])
+        if not known.all():
+            return _completed(coded(y[known], int(known.sum()), options, classes), known)
     if options.closed and y.dtype.kind in "Of":  # words and None, or numbers and NaN
         lacking = [i for i, v in enumerate(y.tolist()) if v is None or v != v]
         if lacking:
@@ -73,6 +78,24 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
     if y.dtype.kind in "uf" and y.size and float(abs(y).max()) >= _END:
         raise InputError(f"the labels hold {y.flat[abs(y).argmax()]}; give whole numbers below 2**63, or words")
     return Labels(torch.from_numpy(y.astype(np.int64)), named)
+
+
+def _is_known(label: Any, classes: Sequence[str]) -> bool:
+    """Return whether a label is neither missing nor the word -1, or a number below 0 that stands for no class name."""
+    return not (label is None or label != label or label == str(UNKNOWN) or (bool(classes) and label < 0))
+
+
+def _completed(labels: Labels, known: np.ndarray) -> Labels:
+    """Return labels of the examples that a mask (N,) marks as labels of all examples; the others are unknown, -1."""
+    found = labels.values
+    if found is None or not len(found) or found.is_floating_point():
+        held = "no labels" if found is None or not len(found) else "labels that are no classes"
+        raise InputError(f"the examples have {held}; needed: a class for some of them, and no label for the others")
+    values = torch.full((len(known),), UNKNOWN)
+    values[torch.from_numpy(known)] = found
+    n = int((~known).sum())
+    note = f"{n:,} of {len(known):,} examples have no label: their class is unknown (-1), and the model infers it"
+    return Labels(values, labels.classes, (*labels.notes, note))
 
 
 def known_classes(words: Sequence[str], options: Options) -> tuple[str, ...]:

@@ -96,12 +96,20 @@ def opened(
     data: Source | tuple[Source, Source],
     validation: Source | None = None,
     test: Source | float | None = None,
+    *,
+    trust: bool = False,
 ) -> Data:
-    """Open training data in any form, with the reading options of the config."""
+    """Open training data in any form, with the reading options of the config.
+
+    If the context of the config infers labels, missing labels become -1.
+    """
     options = config.data_options()
     share = options.pop("test")
     named = isinstance(data, str | os.PathLike)
-    return training_data(data, validation, share if test is None and named else test, **options)
+    context = config.context
+    infers = context is not None and find("context", parse(context).name, trust=trust).partial
+    share = share if test is None and named else test
+    return training_data(data, validation, share, partial=infers, **options)
 
 
 def recorded(config: Config) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from tightbound.recipes.lessons import BINARIZED
 def m2() -> Config:
     """Model M2: the class and a latent code generate an image, and a classifier infers unknown classes.
 
-    `labels_fraction` sets the share of labels to train on. In your own data, the label -1 marks examples of unknown
-    class. The paper trains for thousands of epochs.
+    `labels_fraction` sets the share of labels to train on. In your own data, examples without a label, or with the
+    label -1, have an unknown class. The paper trains for thousands of epochs.
     """
     return BINARIZED.replace(
         network="mlp(hidden=(500,))",

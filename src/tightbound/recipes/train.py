@@ -83,7 +83,7 @@ def train(
     """
     config = configure(data, recipe, options)
     config.check()
-    examples = opened(config, data, validation, test)
+    examples = opened(config, data, validation, test, trust=trust)
     check_options(options, examples)
     composed = compose(config, examples, trust=trust)
     settings = composed.config.settings()

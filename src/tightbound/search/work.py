@@ -61,7 +61,7 @@ class Plan:
 
     def open(self) -> Data:
         """Open the data."""
-        return opened(self.base, *self.data)
+        return opened(self.base, *self.data, trust=self.trust)
 
     def study(self) -> Study:
         """Return the study in the folder."""

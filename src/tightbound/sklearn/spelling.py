@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import narwhals as nw
 import numpy as np
@@ -146,7 +146,7 @@ class Column(Type):
             if isinstance(value, str) and self.known.dtype in (nw.Date, nw.Datetime) and (days := _numbers([value])):
                 number = value = written(np.array([*days.values()]), self.known)[0]
         try:
-            inside = bool(low <= number <= high)
+            inside = bool(low <= cast(Any, number) <= high)
         except TypeError:
             inside = False
         if not inside:

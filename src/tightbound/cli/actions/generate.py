@@ -21,6 +21,7 @@ from tightbound.cli.runs import load_run, open_data, say_next, split_name
 from tightbound.cli.show import endings, note, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
+from tightbound.core.schema import listed
 from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed, Split
@@ -213,7 +214,7 @@ def impute(command: Impute) -> None:
         text, gaps = filled(source, _reading(trained), [_by_row(x, split, trained) for x in numbers], lead)
         write_atomic(out, text)
     else:
-        gaps = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
+        gaps = int(_gaps(split).sum())
         about = _about(split, trained, out)
         if command.draws is not None:
             number = {DRAW: np.repeat(np.array(turns) + 1, len(tables[0]))}
@@ -221,6 +222,13 @@ def impute(command: Impute) -> None:
         _write(out, torch.from_numpy(np.concatenate(numbers)), trained, about=about)
     how = "conditional means" if command.draws is None else f"{command.draws} random draws each"
     say(f"filled {gaps:,} missing entries of {tables[0].numel():,} with {how}: {out}")
+    unknown = None if split.size is None else split.unknown_entries(torch.arange(split.size))
+    if unknown is not None and unknown.any():
+        rows = listed(split.titles(torch.from_numpy(np.flatnonzero(unknown))))
+        note(
+            f"{int(unknown.sum()):,} of these entries held values that the model cannot hold, which were replaced "
+            f"({rows}); with --strict, they are an error"
+        )
     say_next(command, "evaluate {run}")
 
 
@@ -231,7 +239,7 @@ def _reading(trained: Trained) -> Options:
 
 
 def _by_row(x: np.ndarray[Any, Any], split: Split, trained: Trained) -> dict[int, dict[str, float | str]]:
-    """Return the entries of a table (N, D) by row of its file and name of their column, categories as words."""
+    """Return the filled entries of a table (N, D) by row of its file and column, categories as words."""
     rows = np.concatenate([split.identity(batch.positions())["row"] for batch in split.epoch(4096)])
     names = trained.model.schema.columns
     words: Sequence[Sequence[str]] = trained.model.observation.words or [()] * len(names)
@@ -240,9 +248,18 @@ def _by_row(x: np.ndarray[Any, Any], split: Split, trained: Trained) -> dict[int
         return words[round(number)] if words else number
 
     return {
-        int(row): {name: value(w, number) for name, w, number in zip(names, words, entries, strict=True)}
-        for row, entries in zip(rows.tolist(), x.tolist(), strict=True)
+        int(row): {
+            name: value(w, number)
+            for name, w, number, is_gap in zip(names, words, entries, gaps, strict=True)
+            if is_gap
+        }
+        for row, entries, gaps in zip(rows.tolist(), x.tolist(), _gaps(split).tolist(), strict=True)
     }
+
+
+def _gaps(split: Split) -> Tensor:
+    """Return which entries (N, D) of a table are missing."""
+    return torch.cat([batch.x.isnan() for batch in split.epoch(4096)])
 
 
 def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:

@@ -28,7 +28,7 @@ from tightbound.data.readers import paths
 from tightbound.pages.page import report
 from tightbound.pages.rows import headline
 from tightbound.recipes.afterwards import Afterwards, suit_samples
-from tightbound.recipes.composing import compose, recorded
+from tightbound.recipes.composing import compose, opened, recorded
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
@@ -65,7 +65,7 @@ def train(command: Train) -> None:
 
 def carry_out(command: Train, run: Path) -> Carried:
     """Open the data, compose, train, evaluate, diagnose and report."""
-    data = sources.open(command.data, **command.data_options())
+    data = opened(command, command.data, trust=command.trust)
     composed = compose(command, data, trust=command.trust)
     fitting, model, objective = composed.config, composed.model, composed.objective
     for line in (*composed.notes, *(f"{data.name}: {line}" for line in data.notes)):

@@ -130,7 +130,8 @@ def _labels(source: Any, title: str, options: Options) -> tuple[str | None, np.n
     if column is None:
         return None, None
     values = source.obs[_known("labels", column, source, title)]
-    if lacking := int(values.isna().sum()):
+    lacking = int(values.isna().sum())
+    if lacking and not options.partial:
         if options.labels is None and not options.closed:
             return None, None
         raise InputError(

@@ -15,16 +15,17 @@ from tightbound.data.readers.tabular.text import Form, form_of, names_of
 SAMPLE = 200  # cells of a column that show how its values are written
 
 
-Values = Mapping[int, Mapping[str, float | str]]  # values for gaps: by row, counted from 1, then by column
+Values = Mapping[int, Mapping[str, float | str]]  # values for cells: by row, counted from 1, then by column
 
 
 def filled(path: Path, options: Options, values: Sequence[Values], lead: str | None = None) -> tuple[str, int]:
-    """Return the text of a table with its gaps filled, and their number. Lines without gaps stay as they are.
+    """Return the text of a table with other values in some cells, and their number. Other lines stay as they are.
 
     Args:
         path: The file.
         options: How it is read.
-        values: Values for the gaps. Several sets give as many tables, one below the other, with one header.
+        values: Values for gaps and other cells to replace. Several sets give as many tables, one below the other, with
+            one header.
         lead: Name of a first column, which numbers these tables from 1. Default: no such column.
     """
     text, form = form_of(path, options)
@@ -54,18 +55,19 @@ def _table(
     writers: dict[int, Callable[[float], str]],
     options: Options,
 ) -> tuple[list[tuple[str, bool]], int]:
-    """Return lines with their gaps filled, whether a row starts in each line, and the number of gaps."""
+    """Return lines with other values, whether a row starts in each line, and the number of these values."""
     every: list[tuple[str, bool] | None] = [(line, False) for line in body]
     count = 0
     for row, (start, end, found) in enumerate(spans, 1):
         own, gaps, cells = values.get(row, {}), 0, [*found]
         for i, name in enumerate(names):
-            if name not in own or i >= len(cells) or cells[i].strip().lower() not in MISSING:
+            if name not in own or i >= len(cells):
                 continue
             value = own[name]
             if not isinstance(value, str):
                 if i not in writers:
-                    seen = (each[i].strip() for _, _, each in spans if i < len(each))
+                    others = (each for at, (_, _, each) in enumerate(spans, 1) if name not in values.get(at, {}))
+                    seen = (each[i].strip() for each in others if i < len(each))
                     shown = [cell for cell in seen if cell.lower() not in MISSING][:SAMPLE]
                     writers[i] = like(shown, options.decimal)
                 value = writers[i](float(value))

@@ -403,14 +403,20 @@ def _labels(
     found = [arrow.numbers(rows[name]) for rows in table.scan((name,))]
     classes = table.classes.get(name, ())
     lacking = np.flatnonzero(np.concatenate([np.isnan(y) | ((y < 0) & bool(classes)) for y, _ in found]))
-    missing = len(lacking)
+    missing = 0 if options.partial else len(lacking)
     if missing and (options.labels is not None or options.closed):
         first = table.where(int(lacking[0]))
         where = f"{first} has no label" if missing == 1 else f"{missing:,} rows have no label, the first in {first}"
-        raise InputError(f"{table.title}: column {name}: {where}; add labels, or remove such rows")
+        raise InputError(
+            f"{table.title}: column {name}: {where}; add labels, remove such rows, or infer their classes by "
+            "context='inferred-labels'"
+        )
     if missing:
         return None, (), (f"no labels: column {name} lacks {missing:,} of them",)
-    parts = [np.array(words)[y.astype(np.int64)] if words else y for y, words in found]
+    parts = [
+        np.array([*words, None], object)[np.where(np.isnan(y), -1, y).astype(np.int64)] if words else y
+        for y, words in found
+    ]
     return np.concatenate(parts), classes, ()
 
 
