@@ -92,7 +92,8 @@ class Sample(Options, OnRun):
     """Write samples: decoded draws from the prior.
 
     A sample of images is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well. Rows of a table are drawn
-    unless --mean is given, because the mean of rows need not be a possible row.
+    unless --mean is given, because the mean of rows need not be a possible row. In .csv and .parquet files, numbers are
+    moved into the range of the training data.
     """
 
     action = "tightbound.cli.actions.generate:sample"

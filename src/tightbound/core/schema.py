@@ -22,6 +22,7 @@ class Schema:
         decimal: Decimal mark of the words with a comma that were read as numbers; None: there were none.
         notation: For each column, an example of its number format, such as "0.0", "$0.00" or "2000-12-31", which is no
             value of the column; "" for plain numbers; () if all columns hold plain numbers.
+        ranges: Smallest and largest number of each column in the training data; () if they are unknown.
         layer: Layer of AnnData that holds the examples; None: X.
         covariates: Name of each covariate, and its words in order; () for a number.
     """
@@ -35,6 +36,7 @@ class Schema:
     layer: str | None = None
     covariates: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notation: tuple[str, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Schema:

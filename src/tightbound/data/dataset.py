@@ -19,7 +19,7 @@ from tightbound.data.labels import coded
 from tightbound.data.options import Options
 from tightbound.data.selection import tell
 from tightbound.data.splits.base import Split
-from tightbound.data.splits.indexed import ArraySplit, Indexed
+from tightbound.data.splits.indexed import ArraySplit, Indexed, Subset
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,8 +164,17 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     digest = fingerprint(x.astype(np.float32) if raw.header else x, labels, beside)
     share = options.share(len(x))
     data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)
+    if raw.header and x.ndim == 2 and not mapped and not options.like:
+        data = replace(data, schema=replace(schema, ranges=_ranges(x, data.train)))
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
+
+
+def _ranges(x: np.ndarray, train: Split) -> tuple[tuple[float, float], ...]:
+    """Return the smallest and the largest number of each column of the training rows; () if a column has none."""
+    x = x[train.rows.numpy()] if isinstance(train, Subset) else x
+    low, high = np.fmin.reduce(x), np.fmax.reduce(x)
+    return () if np.isnan(low).any() else tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str, ...]] | None:

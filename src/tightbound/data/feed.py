@@ -50,8 +50,10 @@ def as_split(model: VAE, source: Source, classes: Sequence[str] = ()) -> Split:
         classes: Further class names, numbered after the classes that the model knows.
     """
     schema = model.schema.with_classes(classes)
-    needs: dict[str, bool] = {"closed": needs_classes(model), "partial": infers_classes(model)}
-    return examples(source, model.observation.source, model.shape, schema, **needs)
+    return examples(
+        source, model.observation.source, model.shape, schema, closed=needs_classes(model),
+        partial=infers_classes(model),
+    )  # fmt: skip
 
 
 def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:

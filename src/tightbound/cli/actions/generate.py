@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def sample(command: Sample) -> None:
         kept = trained.best_samples(command.n_samples, keep=command.keep, draw=draw, progress=True, **options)
         x = kept.x
     about = {} if kept is not None else _asked(command, trained)
-    _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)), about)
+    _write(out, _inside(x, trained, out), trained, lambda pixels: pictures.grid(pictures.square(pixels)), about)
     say(f"{command.n_samples} samples, {'drawn from' if draw else 'means of'} p(x|z): {out}")
     _say_sampler(command, trained)
     latents = trained.model.latents
@@ -102,7 +102,7 @@ def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
         raise InputError(f"--given {' '.join(command.given)} names a column twice; give each column once")
     found = trained.sample_given(given, command.n_samples, sampler=command.sampler, seed=command.seed)
     dismissed()
-    _write(out, found.x, trained)
+    _write(out, _inside(found.x, trained, out, given), trained)
     say(f"{command.n_samples} rows given {', '.join(command.given)}, drawn from p(x|z): {out}")
     say(f"effective number of latent codes: {found.effective:,.0f} of {found.codes:,}")
     if found.warning:
@@ -155,7 +155,9 @@ def complete(command: Complete) -> None:
         write_atomic(out, pictures.png(pictures.grid(rows)))
     else:
         x = trained.form.give(x.flatten(0, 1), trained.model.observation.source)
-        _write(out, x, trained, about={k: np.repeat(v, command.n_samples) for k, v in about.items()})
+        _write(
+            out, _inside(x, trained, out), trained, about={k: np.repeat(v, command.n_samples) for k, v in about.items()}
+        )
     say(f"{len(x)} examples, each with {command.n_samples} completions of its hidden part: {out}")
     say_next(command, "evaluate {run}")
 
@@ -328,6 +330,16 @@ def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[
     _, split = open_data(command, trained)
     batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
     return batch, split.about(batch.positions())
+
+
+def _inside(x: Tensor, trained: Trained, out: Path, given: Container[str] = ()) -> Tensor:
+    """Return rows for a table with numbers moved into the range of the training data, but for the given columns."""
+    known = trained.model.schema
+    if out.suffix not in TABLES or not known.ranges:
+        return x
+    low, high = torch.tensor(known.ranges, dtype=x.dtype).T
+    fixed = torch.tensor([name in given for name in known.columns])
+    return torch.where(fixed, x, x.clamp(low, high))
 
 
 def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> None:
