@@ -15,7 +15,7 @@ from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
-from tightbound.data.given import Source, examples, infers_classes, needs_classes
+from tightbound.data.given import Source, examples, needs_classes
 from tightbound.data.memory import keep_freed_memory
 from tightbound.data.splits.base import Split
 
@@ -52,7 +52,7 @@ def as_split(model: VAE, source: Source, classes: Sequence[str] = ()) -> Split:
     schema = model.schema.with_classes(classes)
     return examples(
         source, model.observation.source, model.shape, schema, closed=needs_classes(model),
-        partial=infers_classes(model),
+        partial=model.infers_context,
     )  # fmt: skip
 
 

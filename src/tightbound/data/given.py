@@ -133,7 +133,7 @@ def training_data(
             )
         data = source if like is None else known_by(like, source)
     else:
-        asked = replace(checked(**options), partial=partial if like is None else infers_classes(like))
+        asked = replace(checked(**options), partial=partial if like is None else like.infers_context)
         if like is not None and asked.declared is None and asked.kinds is None:
             closed = needs_classes(like) and bool(like.schema.classes)
             asked = encoded_like(asked, like.observation.source, like.schema, closed=closed)
@@ -152,7 +152,7 @@ def training_data(
         return data
 
     def read(domain: Domain) -> dict[str, Split]:
-        infers = partial if like is None else infers_classes(like)
+        infers = partial if like is None else like.infers_context
         return {
             name: examples(x, domain, data.shape, data.schema, partial=infers, name=name)
             for name, x in asked_of.items()
@@ -253,11 +253,6 @@ def known_by(model: VAE, data: Data) -> Data:
 def needs_classes(model: VAE) -> bool:
     """Return whether a model is conditional on the class, so that it needs to know every class."""
     return model.context is not None and model.context.classes > 0
-
-
-def infers_classes(model: VAE) -> bool:
-    """Return whether a model infers the classes of examples without a label."""
-    return model.context is not None and model.context.partial
 
 
 def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:

@@ -12,7 +12,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.schema import Schema
 from tightbound.data import Data
-from tightbound.data.given import AS_GIVEN, encoded_like, infers_classes, needs_classes
+from tightbound.data.given import AS_GIVEN, encoded_like, needs_classes
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
 from tightbound.data.readers.web import is_url
 from tightbound.data.source import checked, is_annotated, is_array_file, is_table_file, is_text_file, open_with
@@ -54,7 +54,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     source = model.observation.source
     if name is not None:
         others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id", "covariates")}
-        read = replace(checked(**{"test": 0.1, **others}), partial=infers_classes(model))
+        read = replace(checked(**{"test": 0.1, **others}), partial=model.infers_context)
         data = open_with(chosen, encoded_like(read, source, model.schema, closed=needs_classes(model)))
         check_fits(model, data)
         return data
@@ -68,7 +68,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
     known = Schema(decimal=model.schema.decimal)
-    read = replace(checked(**{"test": 0.1, **options}), schema=known, partial=infers_classes(model))
+    read = replace(checked(**{"test": 0.1, **options}), schema=known, partial=model.infers_context)
     data = open_with(chosen, read)
     if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
         data = open_with(chosen, replace(read, declared=source))
