@@ -70,6 +70,9 @@ class Composition:
     beta: Annotated[str | None, "NUMBER|SCHEDULE"] = None
     """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)". Default: as the
     objective has it (1 for elbo)."""
+    sampler: _Component = "auto"
+    """Latent sampler to fit to the latent codes after training, from which samples then come: gaussian-mixture, flow,
+    vae, m2, ...; prior: none; auto: a Gaussian mixture if the prior does not match the codes of validation examples."""
     start_at_data: bool = True
     """Initialize the decoder's output bias to the marginals of the training data."""
     levels: _Int = None
@@ -114,7 +117,7 @@ class Composition:
         """Raise InputError for numbers out of range and components that cannot be parsed."""
         if self.latent != "auto":
             whole("latent", self.latent, least=1)
-        for name in ("network", "likelihood", "observation", "prior", "posterior", "latents", "objective"):
+        for name in ("network", "likelihood", "observation", "prior", "posterior", "latents", "objective", "sampler"):
             _check_component(name, getattr(self, name))
         if self.context is not None:
             _check_component("context", self.context)
@@ -173,8 +176,8 @@ class Settings:
     steps: _Int = None
     """Number of optimizer steps, instead of epochs=."""
     minutes: _Float = None
-    """Longest time for training (and as long again for a code prior), in minutes. Default: 20 with auto epochs, else no
-    limit."""
+    """Longest time for training (and as long again for a code prior or latent sampler), in minutes. Default: 20 with
+    auto epochs, else no limit."""
     batch_size: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
     """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` does."""
     lr: Annotated[float | Literal["auto"], "FLOAT|auto"] = "auto"
@@ -212,7 +215,7 @@ class Settings:
     """Training examples to set aside for choosing the best epoch; 0: none. Default: a tenth, at most 5000."""
     labels_fraction: _Float = None
     """Share of the training labels to keep, with the same number for each class; the other labels count as unknown (for
-    context inferred-labels), and validation takes examples without labels. Default: all."""
+    context inferred-labels and latent sampler m2), and validation takes examples without labels. Default: all."""
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -70,6 +70,7 @@ ELSEWHERE = {
     "quality": "tests/analysis/samples/test_two_sample.py",
     "memorization": "tests/analysis/samples/test_memorization.py",
     "probe": "accuracy and R^2 in tests/analysis/test_estimate.py",
+    "classify": "accuracy and means in tests/analysis/test_estimate.py",
     "attribute": "accuracy in tests/analysis/test_estimate.py",
     "diagnose": "evidence is made of the other analyses",
     "gallery": "no numbers",

@@ -55,7 +55,10 @@ def data() -> tb.data.Data:
 @pytest.fixture(scope="module")
 def models(data: tb.data.Data) -> dict[str, tb.Trained]:
     metrics = [{"epoch": 1, "step": 3, "train_loss": 2.0, "validation_loss": 2.1}]
-    parts: dict[str, dict[str, Any]] = {"plain": {"latent": 2, "network": "mlp(hidden=(8,))"}, "quantized": QUANTIZED}
+    plain = {"latent": 2, "network": "mlp(hidden=(8,))"}
+    parts: dict[str, dict[str, Any]] = {
+        "plain": plain, "code-usage": QUANTIZED, "classify": {**plain, "context": "inferred-labels"}
+    }  # fmt: skip
     return {name: tb.Trained(tb.VAE.for_data(data, **each), data, metrics=metrics) for name, each in parts.items()}
 
 
@@ -64,7 +67,7 @@ def test_each_analysis_answers_from_an_array_and_from_data(
     name: str, form: str, data: tb.data.Data, models: dict[str, tb.Trained]
 ) -> None:
     analysis = analyses()[name]
-    trained = models["quantized" if name == "code-usage" else "plain"]
+    trained = models.get(name, models["plain"])
     options = {**SMALL.get(name, {}), **({"others": (models["plain"],)} if name == "compare" else {})}
     test = next(data.require_test().epoch(100))
     given = data if form == "data" else test.x.numpy().astype(np.uint8)

@@ -88,7 +88,7 @@ def test_labels_are_hidden_only_where_there_are_classes() -> None:
 
 
 def test_a_model_that_does_not_infer_labels_refuses_to_lose_them() -> None:
-    with pytest.raises(CompositionError, match=r"labels_fraction=0\.1.*inferred-labels"):
+    with pytest.raises(CompositionError, match=r"labels_fraction=0\.1.*m1-m2"):
         tb.train(DATA, labels_fraction=0.1, latent=1, epochs=1, quiet=True)
 
 

@@ -23,6 +23,7 @@ FITS = [
     "kernel(exemplars=100)",
     "flow(transforms=1, hidden=(8,))",
     "vae(hidden=(8,))",
+    "m2(hidden=(8,), inner=1)",
     "class-regions(components=2)",
 ]
 
@@ -107,7 +108,7 @@ def test_every_sampler_is_tried() -> None:
 def test_a_fitted_sampler_is_kept_with_the_run(trained: tb.Trained, text: str) -> None:
     data, name = tb.data.open("digits"), text.partition("(")[0]
     before = [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""]
-    epochs = 2 if name in ("flow", "vae") else None
+    epochs = 2 if name in ("flow", "vae", "m2") else None
     trained.fit_sampler(text, data.train, epochs=epochs)
     again = tb.load(trained.path)
     x = again.sample(7, sampler=name)

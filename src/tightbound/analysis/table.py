@@ -8,6 +8,7 @@ from tightbound.analysis.bounds.evaluate import Evaluate
 from tightbound.analysis.bounds.inference_gap import InferenceGap
 from tightbound.analysis.bounds.rate_decomposition import RateDecomposition
 from tightbound.analysis.comparison.compare import Compare
+from tightbound.analysis.detection.classify import Classify
 from tightbound.analysis.detection.detect import Detect
 from tightbound.analysis.detection.score import ScoreExamples
 from tightbound.analysis.diagnosis.diagnose import Diagnose
@@ -43,6 +44,7 @@ class Analyses:
     attribute = question(Attribute)
     score = question(ScoreExamples)
     detect = question(Detect)
+    classify = question(Classify)
     compare = question(Compare)
 
 

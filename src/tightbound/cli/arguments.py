@@ -121,7 +121,7 @@ class Sample(Options, OnRun):
     """Draw z from this latent sampler, fitted with `tightbound fit-sampler`, or from the "prior". Default: the sampler
     that training has fitted, if codes were far from the prior, else the prior."""
     label: Annotated[int | str | None, tyro.conf.arg(metavar="LABEL")] = None
-    """Draw only examples of this class, by name or number; requires --sampler class-regions."""
+    """Draw only examples of this class, by name or number; requires --sampler class-regions or m2."""
     temperature: float = 1.0
     """Temperature of a learned code prior: values below 1 give more probable and less varied samples."""
     top_k: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
@@ -244,12 +244,12 @@ class FitSampler(OnData):
     group = "train"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="COMPONENT")] = "gaussian-mixture"
-    """Latent sampler: gaussian-mixture, kernel, flow, vae (a second VAE) or class-regions (for labeled data), with
-    arguments if you like: "gaussian-mixture(components=20)"."""
+    """Latent sampler: gaussian-mixture, kernel, flow, vae (a second VAE), class-regions (for labeled data) or m2 (for
+    few labels), with arguments if you like: "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
     """Split whose latent codes the sampler is fitted to."""
     epochs: _Whole = None
-    """Epochs of a latent sampler that is trained by gradients (flow, vae). Default: as the sampler has it."""
+    """Epochs of a latent sampler that is trained by gradients (flow, vae, m2). Default: as the sampler has it."""
 
 
 @dataclass(frozen=True)

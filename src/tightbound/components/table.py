@@ -93,6 +93,7 @@ TABLE: dict[str, dict[str, str]] = {
         "kernel": "tightbound.inference.samplers.kernel:Kernel",
         "flow": "tightbound.inference.samplers.flow:FlowSampler",
         "vae": "tightbound.inference.samplers.second_vae:SecondVAE",
+        "m2": "tightbound.inference.samplers.m2:M2Sampler",
         "class-regions": "tightbound.inference.samplers.regions:ClassRegions",
     },
     "features": {

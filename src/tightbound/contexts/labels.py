@@ -56,7 +56,7 @@ class Labels(Context):
         widths = (1,) if self._known else (1, self.classes)
         own = values.dim() == 1 or (values.dim() == 2 and values.shape[1] in widths)
         numbers = class_numbers(values) if own else None
-        labels = torch.tensor(self._known or range(self.classes), device=values.device)
+        labels = torch.tensor(self.labels, device=values.device)
         unknown = values if numbers is None else numbers[~torch.isin(numbers, labels)]
         if numbers is None or len(unknown):
             given = f"{unknown.min().item():g} to {unknown.max().item():g}" if unknown.numel() else "none"
@@ -68,7 +68,12 @@ class Labels(Context):
 
     def examples(self, n: int) -> Tensor:
         """Return each class in turn."""
-        return torch.tensor((self._known or range(self.classes))[:n])
+        return torch.tensor(self.labels[:n])
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels of the classes, in increasing order."""
+        return self._known or tuple(range(self.classes))
 
 
 class Attributes(Context):

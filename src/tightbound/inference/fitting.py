@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tightbound.components import Spec, describe, find, make, parse, rebuild
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
-from tightbound.core.noise import seeded
-from tightbound.core.terms import class_numbers
+from tightbound.core.noise import key_seed, seeded
+from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.feed import Source
-from tightbound.data.splits.indexed import ArraySplit
+from tightbound.data.splits.indexed import ArraySplit, Indexed
 from tightbound.inference.infer import encode
 from tightbound.inference.samplers import Sampler
-from tightbound.objectives import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
 from tightbound.training.signals import Interrupted, stop_on_signals
 from tightbound.training.trainer import Stage
+from tightbound.training.weights import load_stage
+
+ACTIVE = 0.01  # variance of posterior means over examples, above which a latent dimension is in use
+DRAWS = 8  # latent codes of each example for a sampler that is trained by gradients
 
 
 def fit_sampler(
@@ -31,6 +37,7 @@ def fit_sampler(
     sampler: str | Spec,
     *,
     epochs: int | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     default: bool = False,
     quiet: bool = True,
@@ -46,6 +53,7 @@ def fit_sampler(
         source: Examples, usually the training split.
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
         epochs: Epochs for a sampler that is trained by gradients; None: its default.
+        minutes: Longest time for that training, in minutes; None: 20, if its epochs are not fixed.
         seed: Random seed.
         default: Use it wherever samples are drawn, unless another source is asked for. A sampler that was the default
             before stays it.
@@ -58,6 +66,7 @@ def fit_sampler(
         Interrupted: On Ctrl-C; nothing is saved.
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
+    asked = {"epochs": whole("epochs", epochs, least=1)} if epochs is not None else {}
     if model.context is not None and model.context.completes:
         raise CompositionError(
             "the latent codes of a model that completes examples depend on the visible part; use complete()"
@@ -70,35 +79,66 @@ def fit_sampler(
     coded = encode(model, source, draw=True, seed=seed)
     codes, labels = coded.sample, class_numbers(coded.label)
     assert codes is not None
-    about = {} if labels is None else {"labels": labels.unique().tolist()}
+    known = [] if labels is None else labels.unique().tolist()
+    about = {"labels": known, "active": torch.nonzero(coded.mean.var(0) > ACTIVE)[:, 0].tolist()}
     if not (spec.args or spec.kwargs):
         spec = spec.replace(**find("sampler", spec.name, trust=trust).suited(codes, seed))
     with seeded(seed):
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
         fitted.start_at(codes, seed, labels)
-    stage = _stage(spec.name)
-    if epochs is not None and whole("epochs", epochs, least=1) and not fitted.epochs:
+    if fitted.trains is not None:
+        more = (encode(model, source, draw=True, seed=key_seed("codes", seed, i)).sample for i in range(1, DRAWS))
+        drawn = torch.stack([codes, *(each for each in more if each is not None)], 1)
+        settings = Settings(minutes=minutes, seed=seed, checkpoint_seconds=1e9)
+        settings = settings.replace(**{**fitted.options(len(codes)), **asked})
+        _train(fitted, DrawnCodes(fitted.inputs(drawn), labels), settings, folder, _stage(spec.name), quiet)
+    elif epochs is not None:
         raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs=")
-    if fitted.epochs:
-        settings = Settings(
-            epochs=epochs or fitted.epochs, batch_size=min(256, len(codes)), schedule="cosine(final=0.01)",
-            seed=seed, checkpoint_seconds=1e9,
-        )  # fmt: skip
-        split = ArraySplit(codes.numpy())
-        train = Stage(fitted.train(), split, ELBO(), name=stage)
-        loop = Loop(train, settings, folder, torch.device("cpu"), quiet)
-        rows = [row for row in folder.metrics() if row["stage"] != stage]
-        try:
-            with stop_on_signals() as flag:
-                loop.run(rows, flag)
-        except Interrupted as stop:
-            raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted; fit it again", stop.by) from None
-        finally:
-            folder.checkpoint("last", stage).unlink(missing_ok=True)
-        folder.write_metrics(rows)
     default = default or default_sampler(folder) == _stage(spec.name).removeprefix("sampler-")
     save_sampler(folder, spec.name, fitted, len(codes), default=default)
     return fitted.eval()
+
+
+def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunFolder, stage: str, quiet: bool) -> None:
+    """Train a sampler by gradients, for as long as held-out codes need if settings leave it open."""
+    trains, objective = sampler.trains, sampler.objective
+    assert trains is not None
+    train, held_out = (
+        codes.held_out(len(codes) // 10, settings.seed, keep_labeled=sampler.infers_classes)
+        if len(codes) >= 10
+        else (codes, None)
+    )
+    repeated = objective.rows(train.labels)
+    if repeated is not None and isinstance(train, Indexed):
+        train = train.subset(repeated)
+    loop = Loop(Stage(trains, train, objective, held_out, stage), settings, folder, torch.device("cpu"), quiet)
+    rows = [row for row in folder.metrics() if row["stage"] != stage]
+    try:
+        with stop_on_signals() as flag:
+            loop.run(rows, flag)
+        load_stage(trains, folder, stage)
+    except Interrupted as stop:
+        raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted; fit it again", stop.by) from None
+    finally:
+        for kind in ("best", "last"):
+            folder.checkpoint(kind, stage).unlink(missing_ok=True)
+    folder.write_metrics(rows)
+
+
+class DrawnCodes(ArraySplit):
+    """Latent codes of examples, of each of which an epoch takes one of several draws (N, draws, size)."""
+
+    def __init__(self, draws: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(draws[:, 0].numpy(), labels)
+        self._draws = draws.numpy()
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        generator = torch.Generator().manual_seed(seed)
+        for indices in plan:
+            chosen = torch.randint(self._draws.shape[1], (len(indices),), generator=generator)
+            x = torch.from_numpy(self._draws[indices.numpy(), chosen.numpy()])
+            yield replace(self.batch(indices), x=x)
 
 
 def save_sampler(folder: RunFolder, name: str, fitted: Sampler, codes: int, *, default: bool) -> None:

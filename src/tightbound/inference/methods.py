@@ -186,25 +186,39 @@ class Inference:
         data: Source | None = None,
         *,
         epochs: int | None = None,
+        minutes: float | None = None,
         seed: int = 0,
         default: bool = False,
+        quiet: bool = True,
     ) -> None:
         """Fit a density to latent codes and save it in the run, for sampling when the prior does not match the codes.
 
         Args:
             sampler: "gaussian-mixture" (with as many components as held-out codes ask for), "kernel", "flow" or "vae"
-                (a second VAE), for `sample(sampler="flow")`; or "class-regions(components=3)" with labeled data, for
-                `sample(sampler="class-regions", label=3)`.
+                (a second VAE), for `sample(sampler="flow")`; or, with labeled data, "class-regions(components=3)", or
+                "m2" if only few labels are known, for `sample(sampler="m2", label=3)`.
             data: Examples to whose latent codes the density is fitted; None: the training split.
             epochs: Epochs for a sampler that is trained by gradients; None: its default.
+            minutes: Longest time for that training, in minutes; None: 20, if its epochs are not fixed.
             seed: Random seed.
             default: Let `sample` use it unless it is told otherwise.
+            quiet: Show no progress.
         """
         split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
         folder = self._run()
         with folder.exclusive():
             folder.check_current()
-            fit_sampler(self.model, folder, split, sampler, epochs=epochs, seed=seed, default=default)
+            fit_sampler(
+                self.model,
+                folder,
+                split,
+                sampler,
+                epochs=epochs,
+                minutes=minutes,
+                seed=seed,
+                default=default,
+                quiet=quiet,
+            )
 
     def sample(
         self,
@@ -271,12 +285,12 @@ class Inference:
     ) -> Draw | None:
         """Return the function that draws latent codes; None: use the prior unchanged."""
         sharp = temperature != 1 or top_k is not None
-        if sampler is None and label is None and not sharp:
+        if sampler is None and not sharp:
             sampler = default_sampler(self.folder)
         sampler = None if sampler == "prior" else sampler
         if sampler is None and label is not None:
             raise InputError(
-                "label= selects a class of a latent sampler: fit 'class-regions' and pass sampler='class-regions'; for "
+                "label= selects a class of a latent sampler: fit 'class-regions' or 'm2', and pass it as sampler=; for "
                 "a conditional model, pass the label as context="
             )
         if sampler is None:

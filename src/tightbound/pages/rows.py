@@ -19,9 +19,9 @@ class Row:
 
 
 def headline(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return the most important estimates: the tightest bound, rate, error, and number of dimensions in use."""
+    """Return the most important estimates: bound, rate, error, number of dimensions in use, and accuracy of classes."""
     bound = "iwae" if _known(estimates, "iwae") else "elbo"
-    names = ("bits_per_dim", bound, "rate", "reconstruction_mse", "active_units")
+    names = ("bits_per_dim", bound, "rate", "reconstruction_mse", "active_units", "accuracy")
     return {name: estimates[name] for name in names if _known(estimates, name)}
 
 

@@ -10,7 +10,7 @@ from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.config import Settings
 from tightbound.data import Data
-from tightbound.data.division import for_training
+from tightbound.data.division import few_labels, for_training
 from tightbound.inference.fitting import save_sampler
 from tightbound.trained import Trained
 from tightbound.training.suited import Suited
@@ -66,14 +66,36 @@ class Afterwards:
         return Diagnose(max_examples=examples, samples=10, quick=True, progress=True)
 
 
-def suit_samples(trained: Trained, data: Data, settings: Settings, afterwards: Afterwards) -> bool:
-    """Fit a Gaussian mixture to the latent codes for sampling, if validation examples show a prior mismatch.
+def suit_samples(
+    trained: Trained,
+    data: Data,
+    settings: Settings,
+    afterwards: Afterwards,
+    sampler: str = "auto",
+    *,
+    quiet: bool = True,
+) -> bool:
+    """Fit the latent sampler that samples will come from.
 
-    A conditional model keeps its prior, since the mixture would not know the context.
+    Args:
+        trained: The trained model.
+        data: Its data.
+        settings: The training options.
+        afterwards: The work that the training allows.
+        sampler: The latent sampler; "prior": none; "auto": a Gaussian mixture, if validation examples show a prior
+            mismatch and the model is not conditional, since the mixture would not know the context.
+        quiet: Show no progress.
 
     Returns:
-        Whether a mixture was fitted.
+        Whether a sampler was fitted.
     """
+    if sampler == "prior":
+        return False
+    if sampler != "auto":
+        some = data if settings.labels_fraction is None else few_labels(data, settings.labels_fraction, settings.seed)
+        own = {"minutes": settings.minutes, "seed": settings.seed, "quiet": quiet}
+        trained.fit_sampler(sampler, some.train, default=True, **own)
+        return True
     train, held_out = for_training(data, settings, partial=trained.model.infers_context)
     if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2 or trained.folder is None:
         return False

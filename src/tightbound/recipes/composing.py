@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from tightbound.components import find, make, parse
 from tightbound.config import Config
+from tightbound.core.errors import CompositionError
 from tightbound.core.latents import DiscreteLatents
 from tightbound.data import Data, Indexed
 from tightbound.data.builtin import BUILTINS
@@ -74,6 +75,13 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         start_at_data=train if config.start_at_data else False,
         trust=trust,
     )
+    later = parse(config.sampler)
+    later = None if later.name in ("auto", "prior") else find("sampler", later.name, trust=trust)
+    if config.labels_fraction is not None and not (model.infers_context or getattr(later, "infers_classes", False)):
+        raise CompositionError(
+            f"labels_fraction={config.labels_fraction:g} hides class labels, and this model does not infer them; use "
+            "recipe 'm2' or 'm1-m2', or leave it out"
+        )
     objective = make("objective", config.objective_spec(), trust=trust)
     return Composed(_fitting_settings(config, model), model, objective, notes)
 

@@ -21,3 +21,21 @@ def m2() -> Config:
         objective="m2",
         batch_size=200,
     )
+
+
+@published("kingma2014ssl")
+def m1_m2() -> Config:
+    """Model M1+M2: a VAE, and then M2 on its latent codes, which learns classes from few labels; on MNIST.
+
+    `labels_fraction` sets the share of labels to train on. Samples come from M2; `--label` selects their class.
+    """
+    return BINARIZED.replace(
+        network="mlp(hidden=(600, 600))",
+        latent=50,
+        objective="elbo",
+        beta="linear(share=0.2)",
+        epochs=40,
+        batch_size=200,
+        schedule="cosine(warmup=200, final=0.02)",
+        sampler="m2",
+    )

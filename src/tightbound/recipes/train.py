@@ -29,6 +29,7 @@ class TrainOptions(FitOptions, total=False):
     context: str | None
     objective: str
     beta: str | float | None
+    sampler: str
     start_at_data: bool
     levels: int | None
     domain: Literal["binary", "counts", "unit", "real"] | None
@@ -62,7 +63,8 @@ def train(
     `diagnose()` is a dictionary of options: `tb.train(data, **options | diagnosis.remedy)`.
 
     If validation examples show that the prior does not match the latent codes (see `diagnose`), `train` fits a Gaussian
-    mixture to the latent codes, and `sample` uses it; `sample(sampler="prior")` uses the prior.
+    mixture to the latent codes, and `sample` uses it; `sample(sampler="prior")` uses the prior. The option `sampler`
+    names another latent sampler to fit, or the "prior".
 
     Args:
         data: Training data in any form, or a pair (training data, test data).
@@ -94,5 +96,5 @@ def train(
     trained = Trained(
         fitted.model, examples, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
-    suit_samples(trained, examples, settings, Afterwards.of(trained, settings))
+    suit_samples(trained, examples, settings, Afterwards.of(trained, settings), composed.config.sampler, quiet=quiet)
     return trained

@@ -143,15 +143,15 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
 
 def check_partial_labels(model: VAE, objective: Objective, settings: Settings) -> None:
     """Raise CompositionError if the objective does not train a model to infer labels that it has to infer, or
-    `labels_fraction` hides labels from a model that infers none."""
+    `labels_fraction` hides labels from a model that needs all of them."""
     if model.infers_context and objective.context is None:
         raise CompositionError(
             f"objective '{objective.name}' does not train the classifier that infers labels; use 'm2', or context "
             "'labels' if all labels are known"
         )
-    if settings.labels_fraction is not None and not model.infers_context:
+    if settings.labels_fraction is not None and model.context is not None and not model.infers_context:
         raise CompositionError(
-            f"labels_fraction={settings.labels_fraction:g} hides class labels, and this model does not infer them; use "
+            f"labels_fraction={settings.labels_fraction:g} hides class labels, and this model needs all of them; use "
             "context='inferred-labels' with objective='m2', or leave it out"
         )
 

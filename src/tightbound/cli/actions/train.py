@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tightbound import data as sources
 from tightbound.analysis.base import Subject
 from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.detection.classify import Classify
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.analysis.result import Evaluation
@@ -25,6 +26,8 @@ from tightbound.components import parse
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
+from tightbound.inference.classes import infers_classes
+from tightbound.inference.fitting import chosen_sampler
 from tightbound.pages.page import report
 from tightbound.pages.rows import headline
 from tightbound.recipes.afterwards import Afterwards, suit_samples
@@ -88,10 +91,13 @@ def carry_out(command: Train, run: Path) -> Carried:
     done = max((row["epoch"] for row in fitted.metrics if not row["stage"]), default=0)
     if isinstance(fitting.epochs, int) and fitting.steps is None and fitting.patience is None and done < fitting.epochs:
         say(f"the time (--minutes {fitting.minutes:g}) ended training after epoch {done:,} of {fitting.epochs:,}")
+    afterwards = Afterwards.of(trained, fitting.settings())
+    if fitting.sampler != "auto":
+        say(f"samples: from {fitting.sampler}")
+        suit_samples(trained, data, fitting.settings(), afterwards, fitting.sampler, quiet=False)
     if command.evaluate_samples == 0:
         return Carried(trained)
     subject = trained.subject(data)
-    afterwards = Afterwards.of(trained, fitting.settings())
     size = min(subject.examples.size or command.evaluate_data, command.evaluate_data)
     samples = command.evaluate_samples
     if samples is None:
@@ -103,10 +109,14 @@ def carry_out(command: Train, run: Path) -> Carried:
     evaluation = evaluate.run(trained, tested)
     world.dismissed()
     keep(fitted.folder, evaluate, evaluation)
-    say("comparing the prior with the latent codes", sys.stderr)
-    if suit_samples(trained, data, fitting.settings(), afterwards):
-        say("the prior does not match the latent codes: samples come from a Gaussian mixture fitted to them",
-            sys.stderr)  # fmt: skip
+    if fitting.sampler == "auto":
+        say("comparing the prior with the latent codes", sys.stderr)
+        if suit_samples(trained, data, fitting.settings(), afterwards):
+            say("the prior does not match the latent codes: samples come from a Gaussian mixture fitted to them",
+                sys.stderr)  # fmt: skip
+    if infers_classes(model, chosen_sampler(fitted.folder)):
+        classes = Classify().run(trained, subject)
+        evaluation = replace(evaluation, estimates={**evaluation.estimates, **classes.estimates})
     say("looking for what may be wrong with the model", sys.stderr)
     diagnosis = _diagnose(trained, data, fitted.folder, afterwards.diagnosis)
     say("writing the report", sys.stderr)
@@ -135,7 +145,7 @@ def fit_sampler(command: FitSampler) -> None:
     """Fit a density to latent codes, and save it in the run."""
     trained = load_run(command)
     _, split = open_data(command, trained)
-    trained.fit_sampler(command.sampler, split, epochs=command.epochs, seed=command.seed)
+    trained.fit_sampler(command.sampler, split, epochs=command.epochs, seed=command.seed, quiet=False)
     name = parse(command.sampler).name
     say(f"latent sampler {name}: fitted to the latent codes of {len(split):,} examples, saved in {command.run}")
     say_next(command, f"sample {{run}} --sampler {name} --out samples{endings(trained.model.shape)[0]}")

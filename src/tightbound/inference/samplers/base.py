@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.component import Component
 from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Trainable
 from tightbound.core.noise import Noise, draw
-from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, Terms
+from tightbound.objectives import ELBO
+from tightbound.objectives.base import Objective
 
 
-class Sampler(Component, Trainable):
+class Sampler(Component, nn.Module, ABC):
     """Base class of latent samplers, distributions fitted to flat latent codes (latent,) of training examples.
 
     Args:
         latent: Size of a latent code.
     """
 
-    epochs: ClassVar[int] = 0  # epochs of training by gradients after `start_at`; 0: no such training
+    infers_classes: ClassVar[bool] = False  # whether it learns classes of which few are known
+    labels: tuple[int, ...] = ()  # its classes, if it has any
 
     def __init__(self, latent: int = 1) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Sampler(Component, Trainable):
         Args:
             codes: Latent codes.
             seed: Random seed.
-            labels: Classes (N,), for a sampler that depends on them.
+            labels: Classes (N,), for a sampler that depends on them; -1 is an unknown class.
 
         Raises:
             InputError: If there are too few latent codes.
@@ -73,9 +74,37 @@ class Sampler(Component, Trainable):
         Raises:
             InputError: If the sampler has no classes, or not this one.
         """
-        raise InputError(
-            f"latent sampler {type(self).__name__} has no classes; fit 'class-regions' to sample class {label}"
-        )
+        raise InputError(f"{self._without_classes} to sample class {label}")
+
+    def log_probabilities(self, codes: Tensor) -> Tensor:
+        """Return the log-probability (N, classes) of each class, in the order of `labels`, at latent codes (N, latent).
+
+        Raises:
+            InputError: If the sampler has no classes.
+        """
+        raise InputError(f"{self._without_classes} to infer classes")
+
+    @property
+    def trains(self) -> Trainable | None:
+        """The module that is trained by gradients after `start_at`; None: there is no such training."""
+        return None
+
+    def inputs(self, codes: Tensor) -> Tensor:
+        """Return the training examples of `trains` for latent codes (..., latent)."""
+        return codes
+
+    def options(self, n: int) -> Mapping[str, Any]:
+        """Return the options of that training on n latent codes that differ from the defaults."""
+        return {"batch_size": min(256, n)}
+
+    @property
+    def objective(self) -> Objective:
+        """The objective of that training."""
+        return ELBO()
+
+    @property
+    def _without_classes(self) -> str:
+        return f"latent sampler {type(self).__name__} has no classes; fit 'class-regions' or 'm2'"
 
 
 class DensitySampler(Sampler):
@@ -88,10 +117,6 @@ class DensitySampler(Sampler):
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return the log-density (...) of latent codes (..., latent) in nats."""
         return self.distribution().log_prob((codes - self.mean) / self.std) - self.std.log().sum()
-
-    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """Return the log-density of latent codes as a log-likelihood without latents."""
-        return Terms(self.log_prob(batch.x).unsqueeze(0), (), self.distribution(), batch)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
         """Return draws (n, latent)."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from tightbound.core.errors import InputError, whole
 from tightbound.inference.samplers.base import Sampler
@@ -57,6 +58,13 @@ class ClassRegions(GaussianMixture):
             self.log_weights[rows].copy_(log_weights + torch.tensor(len(own) / len(codes)).log())
             self.loc[rows].copy_(loc)
             self.scale_tril[rows].copy_(scale_tril)
+
+    def log_probabilities(self, codes: Tensor) -> Tensor:
+        """Return the log-probability (N, classes) of each class at latent codes (N, latent), by Bayes' rule."""
+        standard = ((codes - self.mean) / self.std).unsqueeze(-2)
+        components = MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
+        joint = self.log_weights + components.log_prob(standard)
+        return joint.unflatten(-1, (len(self.labels), self.each)).logsumexp(-1).log_softmax(-1)
 
     def of(self, label: int) -> Sampler:
         """Return the mixture of one class.

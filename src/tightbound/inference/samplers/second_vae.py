@@ -6,8 +6,6 @@ from torch import Tensor
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw
-from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, Terms
 from tightbound.inference.samplers.base import Sampler
 from tightbound.latents.flat import Flat
 from tightbound.likelihoods import Gaussian, Identity
@@ -27,17 +25,20 @@ class SecondVAE(Sampler):
         Diagnosing and enhancing VAE models (Dai and Wipf 2019), Section 4, https://arxiv.org/abs/1903.05789
     """
 
-    epochs = 50
-
     def __init__(self, latent: int = 1, hidden: tuple[int, ...] = (256, 256)) -> None:
         super().__init__(latent)
         size, network = self.latent, MLP(hidden)
         latents = Flat(StandardNormal(size), DiagonalNormal((size,), size, network))
         self.vae = VAE(latents, Gaussian((size,), size, network), Identity())
 
-    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """Return the terms of the second VAE for standardized latent codes."""
-        return self.vae(Batch((batch.x - self.mean) / self.std, index=batch.index), samples, noise, knobs)
+    @property
+    def trains(self) -> VAE:
+        """The second VAE."""
+        return self.vae
+
+    def inputs(self, codes: Tensor) -> Tensor:
+        """Return standardized latent codes."""
+        return (codes - self.mean) / self.std
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
         """Return draws (n, latent)."""

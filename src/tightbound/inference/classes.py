@@ -1,0 +1,68 @@
+"""Classes of examples, inferred by the model or by its latent sampler."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tightbound.contexts.inferred import InferredLabels
+from tightbound.core.errors import CompositionError
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source
+from tightbound.inference.infer import each_example
+from tightbound.inference.samplers import Sampler
+
+
+class Classes(NamedTuple):
+    """Inferred classes of N examples."""
+
+    labels: tuple[int, ...]  # of the classes
+    log_probabilities: Tensor  # (N, classes)
+    label: Tensor | None  # (N,) labels of the data, if they have any
+
+
+def infers_classes(model: VAE, sampler: Sampler | None) -> bool:
+    """Return whether `infer_classes` accepts the model with this latent sampler."""
+    return isinstance(model.context, InferredLabels) or (sampler is not None and bool(sampler.labels))
+
+
+def infer_classes(
+    model: VAE, source: Source, sampler: Sampler | None = None, *, seed: int = 0, batch_size: int = 500
+) -> Classes:
+    """Return log q(y | x) of the model's classifier; or that of a latent sampler at the mean latent code.
+
+    Args:
+        model: The trained model.
+        source: Raw data.
+        sampler: Latent sampler with classes, for a model that does not infer them itself.
+        seed: Random seed of observations that are random, such as binarization.
+        batch_size: Examples per batch.
+
+    Raises:
+        CompositionError: If neither infers classes.
+    """
+    own = model.context if isinstance(model.context, InferredLabels) else None
+    if own is None and (sampler is None or not sampler.labels):
+        raise CompositionError(
+            "neither the model nor its latent sampler infers classes; train with recipe 'm2' or 'm1-m2', or fit a "
+            "latent sampler with classes: fit_sampler('m2', default=True)"
+        )
+
+    def rows(batch: Batch, number: int) -> tuple[Tensor, Tensor | None]:
+        seen = model.observe(batch, Noise("classes", seed, number), context=own is None)
+        if own is not None:
+            found = own.log_probabilities(seen)
+        else:
+            assert sampler is not None
+            found = sampler.log_probabilities(model.latents.moments(model.encode_state(seen))[0])
+        return found.cpu(), None if batch.label is None else batch.label.cpu()
+
+    parts = each_example(model, source, batch_size, rows, "classify")
+    labels = [label for _, label in parts if label is not None]
+    found = torch.cat([each for each, _ in parts])
+    known = own.labels if own is not None else () if sampler is None else sampler.labels
+    return Classes(known, found, torch.cat(labels) if labels else None)
