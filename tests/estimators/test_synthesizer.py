@@ -207,6 +207,14 @@ def test_given_prices_and_dates_may_be_new_ones_in_the_notation_of_the_data() ->
                 synthesizer.sample(3, given={name: value})
 
 
+def test_shares_of_the_highest_level_are_written_as_shares() -> None:
+    frame = pd.DataFrame({"share": R.integers(0, 5, 60) / 4, "x": R.normal(size=60)})
+    once: dict[str, Any] = {**TINY, "max_epochs": 1, "kinds": {"share": ("levels", 5, "shares")}}
+    synthesizer = VAESynthesizer(1, **once).fit(frame)
+    for rows in (synthesizer.sample(200), synthesizer.sample(200, given={"x": 0.0})):
+        assert set(rows["share"]) == {0, 0.25, 0.5, 0.75, 1}
+
+
 def test_columns_that_hold_one_value_are_not_compared() -> None:
     x = torch.from_numpy(R.normal(size=(60, 2)))
     wide = torch.cat([x, torch.full((60, 3), 2.0)], 1)

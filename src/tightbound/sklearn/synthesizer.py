@@ -91,7 +91,7 @@ class VAESynthesizer(Estimator):
         if given is not None and not isinstance(given, Mapping):
             raise InputError(f"given= is a {type(given).__name__}; needed: values by column, such as {{'age': 40}}")
         seed = self._seed if random_state is None else random_state
-        domains = self.model_.model.observation.source.columns
+        source = self.model_.model.observation.source
         if given:
             from tightbound.inference.conditional import sample_given
             from tightbound.inference.fitting import chosen_sampler
@@ -99,13 +99,13 @@ class VAESynthesizer(Estimator):
             sampler = chosen_sampler(self._sampled().folder)
             codes = None if sampler is None else sampler.sample
             found = sample_given(self.model_.model, n_samples, self._given(given), codes=codes, seed=seed)
-            x, self.effective_sample_size_ = found.x, found.effective
+            x, self.effective_sample_size_ = self.model_.form.give(found.x, source), found.effective
             if found.warning:
                 warnings.warn(found.warning, stacklevel=2)
         else:
             x = self._sampled().sample(n_samples, draw=True, seed=seed)
-        stored = self.model_.form.give(x, self.model_.model.observation.source).numpy()
-        values = dict(zip(self._names, spelled(stored, [own.words for own in domains]).T, strict=True))
+        table = spelled(x.numpy(), [own.words for own in source.columns])
+        values = dict(zip(self._names, table.T, strict=True))
         draws = np.random.default_rng(seed)
         new = [self._written(column, values, n_samples, given or {}, complete, draws) for column in self._columns]
         rows = joined(new)
