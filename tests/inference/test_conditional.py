@@ -61,6 +61,22 @@ def test_what_cannot_be_given_is_refused(trained: tb.Trained) -> None:
         sample_given(images, 3, torch.zeros(1, 8, 8))
 
 
+def test_rows_of_a_class_are_those_that_rejection_leaves() -> None:
+    """Of a conditional model: rows of the class whose other entry is near the given one."""
+    data = tb.data.open(X[:, 1:], kinds=KINDS[1:], labels=GROUP)
+    model = tb.VAE.for_data(data, latent=2, context="labels")
+    trained = tb.fit(model, data, steps=60, quiet=True)
+    every = trained.sample(60_000, draw=True, context=[1], seed=1).numpy()
+    left = every[every[:, 1] == 5, 0]
+    found = trained.sample_given({"x2": 5}, 3000, context=[1], seed=2)
+    ours = found.x[:, 0].numpy()
+    error = np.hypot(ours.std() / min(found.effective, len(ours)) ** 0.5, left.std() / len(left) ** 0.5)
+    assert abs(ours.mean() - left.mean()) < 4 * error
+    for context, said in ((None, "pass one value for all rows"), ([0, 1], "several values")):
+        with pytest.raises(InputError, match=said):
+            trained.sample_given({"x2": 5}, 3, context=context)
+
+
 def test_a_table_of_one_kind_is_given_values_by_name() -> None:
     """The model of such a table needs all entries of a row; entries that are not given must not count as missing."""
     frame = pd.DataFrame(R.normal(size=(100, 2)), columns=["a", "b"])

@@ -20,7 +20,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.terms import Batch, log_density
 from tightbound.data.feed import evaluating, first
-from tightbound.inference.infer import check_samples
+from tightbound.inference.infer import Values, check_samples, contexts
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
@@ -113,7 +113,14 @@ def _number(value: Any) -> float:
 
 
 def sample_given(
-    model: VAE, n: int, given: Tensor, *, codes: Draw | None = None, seed: int = 0, batch_size: int = 1000
+    model: VAE,
+    n: int,
+    given: Tensor,
+    *,
+    context: Values | None = None,
+    codes: Draw | None = None,
+    seed: int = 0,
+    batch_size: int = 1000,
 ) -> Conditional:
     """Draw n rows from p(x | given entries).
 
@@ -126,19 +133,23 @@ def sample_given(
         model: A model of a table.
         n: Number of rows.
         given: Raw values (D,) of the given entries, NaN elsewhere.
+        context: For a conditional model, one value for all rows, such as a class label by number or name.
         codes: Function (n, noise, contexts) -> (n, latent) that replaces the prior.
         seed: Random seed.
         batch_size: Latent codes per batch.
 
     Raises:
-        CompositionError: If the model is not of a table, or is conditional, or its likelihood couples the columns.
-        InputError: If no entry is given, or the given entries are impossible.
+        CompositionError: If the model is not of a table, or completes rows, or its likelihood couples the columns.
+        InputError: If no entry is given, or the given entries are impossible, or the context is not one value.
     """
-    if not model.is_table or model.context is not None or not model.likelihood.elementwise:
+    completes = model.context is not None and model.context.completes
+    if not model.is_table or completes or not model.likelihood.elementwise:
         raise CompositionError(
-            "rows with given entries need a model of a table without a context, whose columns are independent given z; "
+            "rows with given entries need a model of whole rows of a table, whose columns are independent given z; "
             f"this is {model.summary}"
         )
+    if model.context is not None and context is None:
+        raise InputError("the model is conditional; pass one value for all rows as context=")
     if given.isnan().all():
         raise InputError("no entry is given; give the value of at least one column")
     check_samples(model, n)
@@ -149,8 +160,9 @@ def sample_given(
         z, weight = [], []
         for start in range(0, total, batch_size):
             noise, size = Noise("given", seed, start), min(batch_size, total - start)
-            z.append(model.latents.draw(size, noise) if codes is None else codes(size, noise, None).to(model.device))
-            weight.append(_log_given(model, seen, z[-1]))
+            c = _one_context(model, size, context)
+            z.append((model.latents.draw if codes is None else codes)(size, noise, c).to(model.device))
+            weight.append(_log_given(model, seen, z[-1], c))
         log_weight = torch.cat(weight).double()
         if not bool(log_weight.isfinite().any()):
             raise InputError("the given entries have probability zero under the model; give other values")
@@ -160,7 +172,8 @@ def sample_given(
         rows = []
         for start in range(0, n, batch_size):
             part = picked[start : start + batch_size]
-            drawn = draw_from(model.decode(part), (), Noise("given", seed, "rows", start))
+            p = model.decode(part, _one_context(model, len(part), context))
+            drawn = draw_from(p, (), Noise("given", seed, "rows", start))
             rows.append(model.observation.possible(model.observation.restore(drawn)).cpu())
     x = torch.cat(rows)
     return Conditional(torch.where(given.isnan(), x, given.to(x)), effective, total)
@@ -171,14 +184,24 @@ def _observed(model: VAE, given: Tensor, seed: int) -> Batch:
     mask = ~given.isnan()
     if not model.observation.source.columns:  # the model does not read missing entries, so any number will do
         given = given.masked_fill(~mask, model.observation.source.nearest(torch.zeros(())).item())
-    seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed))
+    seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed), context=False)
     return replace(seen, mask=mask[None].to(model.device))
 
 
-def _log_given(model: VAE, seen: Batch, z: Tensor) -> Tensor:
+def _one_context(model: VAE, n: int, value: Values | None) -> Tensor | None:
+    """Return one context for n rows (n, *context); None: the model is not conditional."""
+    made = contexts(model, n, value)
+    if made is None:
+        return None
+    if not bool((made == made[:1]).all()):
+        raise InputError(f"context = {value} has several values; pass one for all rows with given entries")
+    return made.to(model.device)
+
+
+def _log_given(model: VAE, seen: Batch, z: Tensor, context: Tensor | None) -> Tensor:
     """Return log p(given entries | z) (n,) at z (n, latent), up to a constant."""
     assert seen.mask is not None
-    return log_density(model.decode(z), seen.x.expand(len(z), -1), seen.mask.expand(len(z), -1))
+    return log_density(model.decode(z, context), seen.x.expand(len(z), -1), seen.mask.expand(len(z), -1))
 
 
 def _spaced(share: Tensor, n: int, noise: Noise) -> Tensor:

@@ -258,13 +258,20 @@ class Inference:
         )
 
     def sample_given(
-        self, given: Mapping[str, Any], n: int = 64, *, sampler: str | None = None, seed: int = 0
+        self,
+        given: Mapping[str, Any],
+        n: int = 64,
+        *,
+        context: Values | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
     ) -> Conditional:
         """Draw rows of a table that have these values in some columns, by importance resampling of latent codes.
 
         Args:
             given: Values by column, such as {"sex": "female", "age": 40}; columns without names are x1, x2, ...
             n: Number of rows.
+            context: For a conditional model, one value for all rows, such as a class label by number or name.
             sampler: As for `sample`.
             seed: Random seed.
 
@@ -274,10 +281,11 @@ class Inference:
 
         Raises:
             InputError: If the model lacks a column, or the column cannot hold the value.
-            CompositionError: If the model is not of a table, is conditional, or its likelihood couples columns.
+            CompositionError: If the model is not of a table, completes rows, or its likelihood couples columns.
         """
         codes = self._source(sampler, None, 1.0, None)
-        found = sample_given(self.model, n, given_row(self.model, given), codes=codes, seed=seed)
+        row = given_row(self.model, given)
+        found = sample_given(self.model, n, row, context=context, codes=codes, seed=seed)
         return found._replace(x=self._in_form(found.x))
 
     def _source(

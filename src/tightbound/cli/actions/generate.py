@@ -91,7 +91,7 @@ def _say_sampler(command: Sample, trained: Trained) -> None:
 def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
     """Write rows that have given values in some columns."""
     ruled_out = {
-        "--mean": command.mean, "--context": command.context, "--label": command.label, "--keep": command.keep,
+        "--mean": command.mean, "--label": command.label, "--keep": command.keep,
         "--temperature": command.temperature != 1, "--top-k": command.top_k,
     }  # fmt: skip
     if flag := next((name for name, value in ruled_out.items() if value not in (None, False)), None):
@@ -100,9 +100,11 @@ def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
     given = dict(pairs)
     if len(given) < len(pairs):
         raise InputError(f"--given {' '.join(command.given)} names a column twice; give each column once")
-    found = trained.sample_given(given, command.n_samples, sampler=command.sampler, seed=command.seed)
+    options: dict[str, Any] = {"context": command.context, "sampler": command.sampler, "seed": command.seed}
+    found = trained.sample_given(given, command.n_samples, **options)
     dismissed()
-    _write(out, _inside(found.x, trained, out, given), trained)
+    about = {} if command.context is None else _asked(command, trained)
+    _write(out, _inside(found.x, trained, out, given), trained, about=about)
     say(f"{command.n_samples} rows given {', '.join(command.given)}, drawn from p(x|z): {out}")
     say(f"effective number of latent codes: {found.effective:,.0f} of {found.codes:,}")
     if found.warning:
