@@ -9,10 +9,11 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import torch
 from torch import Tensor, nn
 
+from tightbound import defaults
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.contexts.covariates import Covariates
 from tightbound.core import model as core
-from tightbound.core.domain import COUNTS, REAL, Domain
+from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
@@ -24,7 +25,6 @@ from tightbound.data import Data
 from tightbound.data.given import Source, examples, raw_batch, training_data
 from tightbound.data.options import ReadOptions
 from tightbound.data.start import Start
-from tightbound.likelihoods.columns import FAMILIES
 from tightbound.nn.base import Architecture
 from tightbound.objectives.base import Objective
 from tightbound.objectives.batch_loss import Reduction, batch_loss
@@ -32,8 +32,6 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
 _Kind = TypeVar("_Kind")
-COLUMNS = 100  # maximum number of columns of a table that gets a narrow network by default
-ONE_HOT = 2**16  # inputs of an encoder that sees levels one-hot, at most
 
 
 class VAE(core.VAE):
@@ -123,16 +121,16 @@ class VAE(core.VAE):
             raise CompositionError("network= builds what encoder= and decoder= lack, and both were given; leave it out")
         data = training_data(data, **reading)
         shape = tuple(data.shape)
-        domain = _domain(data.domain, likelihood, observation, trust)
-        spec = parse(_default_likelihood(domain, shape)) if likelihood == "auto" else likelihood
+        domain = defaults.domain(data.domain, likelihood, observation, trust)
+        spec = parse(defaults.likelihood(domain, shape)) if likelihood == "auto" else likelihood
         spec = parse(spec) if isinstance(spec, str) else spec
         if observation == "auto":
-            observation = _default_observation(domain, shape, _class_of(spec, trust))
+            observation = defaults.observation(domain, shape, defaults.class_of(spec, trust))
         normalization = False
         with seeded(seed), torch.inference_mode(False):
             if isinstance(observation, str):
                 observation, normalization = _observation(observation, domain, shape, trust)
-            chosen = _default_network(shape, latents) if network == "auto" else network
+            chosen = defaults.network(shape, latents) if network == "auto" else network
             built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
             if data.schema.covariates and context is None:
                 context = "covariates"
@@ -145,7 +143,7 @@ class VAE(core.VAE):
                 joined = context is not None and not discrete
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
                 inner = built if encoder is None else encoder
-                latent = (32 if _in_color(shape) else 16) if latent == "auto" else latent
+                latent = defaults.latent(shape) if latent == "auto" else latent
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
             else:
@@ -319,85 +317,6 @@ def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:
         takes = signature(given).parameters
         return given(**{name: value for name, value in supplied.items() if name in takes})
     return given
-
-
-def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
-    if len(shape) == 3 and min(shape[1:]) >= 8:
-        kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
-        if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
-            return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
-    if _in_color(shape):  # maps of about 8 x 8
-        return f"resnet(halvings=({round(math.log2(min(shape[1:]) / 8))},))"
-    if len(shape) == 1 and shape[0] <= COLUMNS:
-        return "mlp(hidden=(128, 128), skip=True)"
-    if len(shape) < 3 or min(shape[1:]) < 16:
-        return "mlp"
-    stages = max(2, math.ceil(math.log2(max(shape[1:]) / 16)))  # down to maps of at most 16 x 16
-    return "conv" if stages == 2 else f"conv(channels={(32, *(64,) * (stages - 1))})"
-
-
-def _in_color(shape: tuple[int, ...]) -> bool:
-    """Whether these are color images of 32 x 32 pixels or more."""
-    return len(shape) == 3 and shape[0] >= 3 and min(shape[1:]) >= 32
-
-
-def _class_of(spec: Any, trust: bool) -> type:
-    """Return the class of a likelihood that was given by name, as a class, or as an object."""
-    given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
-    return given if isinstance(given, type) else type(given)
-
-
-def _domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Domain:
-    """Return the domain to build a model for: that of the data, or one that a given part needs for the same numbers."""
-    spec = parse(likelihood) if isinstance(likelihood, str) else likelihood
-    kinds = ("mixed",) if likelihood == "auto" else getattr(_class_of(spec, trust), "domains", ())
-    if isinstance(observation, Observation):
-        fits = observation.source.kind == "mixed"
-    else:
-        fits = observation == "auto" or parse(observation).name == "table"
-    if found.plain is not None and "mixed" in kinds and fits:
-        return found
-    plain = found.plain or found
-    if likelihood == "auto" or observation != "auto" or plain.kind not in ("levels", "counts") or plain.kind in kinds:
-        return plain
-    if "counts" in kinds and plain.given != "shares":
-        return COUNTS
-    own = found.plain is not None or plain.kind == "counts"  # columns differ in scale: no levels of one range
-    return REAL if own and "real" in kinds else plain
-
-
-def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
-    if domain.kind == "levels" and len(shape) == 3:
-        return "discretized-logistic(scale='shared')"
-    defaults = {
-        "binary": "bernoulli",
-        "levels": "discretized-logistic",
-        "counts": "negative-binomial",
-        "unit": "continuous-bernoulli",
-        "real": FAMILIES["real"] if len(shape) == 1 else "gaussian",
-        "mixed": "columns",
-    }
-    return defaults[domain.kind]
-
-
-def _default_observation(domain: Domain, shape: tuple[int, ...], likelihood: type) -> str:
-    """Return the observation for a class of likelihoods: unchanged data, binarized data, or dequantized data if the
-    likelihood is a density and the data are whole numbers.
-
-    If it gives each level of a vector a probability of its own, the levels may be categories and the encoder sees them
-    one-hot.
-    """
-    kinds = tuple(getattr(likelihood, "domains", ()))
-    if domain.kind in ("levels", "binary") and "unit" in kinds and not {"levels", "binary"} & {*kinds}:
-        return "levels(dequantize=True)"
-    if domain.kind == "levels":
-        nominal = getattr(likelihood, "free", False) and len(shape) == 1
-        whole = "levels(one_hot=True)" if nominal and shape[0] * (domain.levels or 2) <= ONE_HOT else "levels"
-        return "binarized" if "levels" not in kinds and "binary" in kinds else whole
-    plain = {"real": "standardized", "counts": "counts", "mixed": "table"}
-    if domain.kind in plain:
-        return plain[domain.kind]
-    return f"identity(kind={domain.kind!r})"
 
 
 def _observation(text: str, domain: Domain, shape: tuple[int, ...], trust: bool) -> tuple[Observation, bool]:

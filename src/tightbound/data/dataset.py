@@ -20,6 +20,7 @@ from tightbound.data.options import Options
 from tightbound.data.selection import tell
 from tightbound.data.splits.base import Split
 from tightbound.data.splits.indexed import ArraySplit, Indexed, Subset
+from tightbound.data.survey import Survey
 
 
 @dataclass(frozen=True, repr=False)
@@ -182,12 +183,12 @@ def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str
     x, width = raw.x, raw.x.shape[1]
     if raw.words or raw.kinds is not None or np.isnan(x).any():
         return surveyed(raw, title, options)
-    if options.like or (width > columns.MAX_OWN and not (x == x[0]).all(0).any()):
+    if options.like or (width > columns.MAX_OWN and not columns.constant(x).any()):
         return None
     plain = encoding.infer(x, options.declared, title, header=raw.header)[0].domain
     if not columns.may_differ(width, x.dtype, plain, options.declared):
         return None
-    survey = columns.Survey(raw.header, {}, title, raw.problems)
+    survey = Survey(raw.header, {}, title, raw.problems)
     survey.add(x, raw.words)
     return survey.numbers(plain)
 
@@ -203,7 +204,7 @@ def surveyed(raw: Arrays, title: str, options: Options, *, sample: bool = False)
     """
     width = raw.x.shape[1]
     kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
-    survey = columns.Survey(
+    survey = Survey(
         raw.header,
         columns.by_column(kinds, raw.header, width),
         title,

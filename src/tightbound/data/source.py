@@ -85,30 +85,21 @@ def open(
         InputError: If the data cannot be used; the message says what they are, what is needed, and how to fix it.
     """
     number("test", test, above=0, below=1)
-    others = {"resize": resize, "gray": gray, "background": background, "test": test}
-    text = {"delimiter": delimiter, "decimal": decimal, "header": header, "index": index, "encoding": encoding}
+    reading: dict[str, Any] = {
+        "levels": levels, "domain": domain, "kinds": kinds, "resize": resize, "gray": gray, "background": background,
+        "labels": labels, "ignore": ignore, "id": id, "layer": layer, "covariates": covariates, "delimiter": delimiter,
+        "decimal": decimal, "header": header, "index": index, "encoding": encoding, "limits": limits,
+    }  # fmt: skip
     if isinstance(source, tuple) and not any(isinstance(each, DataLoader) for each in source):
         from tightbound.data.given import pair, training_data
 
         first, second, classes = pair(source)
         if second is not None:
-            own: dict[str, Any] = {
-                "levels": levels,
-                "domain": domain,
-                "kinds": kinds,
-                "labels": labels,
-                "ignore": ignore,
-                "id": id,
-                "layer": layer,
-                "covariates": covariates,
-            }
-            images = {"resize": resize, "gray": gray, "background": background}
-            return training_data((first, second), limits=limits, **own, **images, **text)
+            return training_data((first, second), **reading)
         if labels is not None:
             raise InputError("a pair (x, labels) and labels= were both given; leave out one of them")
-        source, labels = first, classes
-    named = {"labels": labels, "ignore": ignore, "id": id, "layer": layer, "covariates": covariates}
-    return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text, **named))
+        source, reading["labels"] = first, classes
+    return open_with(source, checked(test=test, **reading))
 
 
 def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds | None = None, **others: Any) -> Options:
@@ -150,9 +141,9 @@ def open_with(source: Any, options: Options) -> Data:
         return annotated.open_annotated(source, "the AnnData object", "AnnData", options)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
-        from tightbound.data.readers.tabular import frames, tables
+        from tightbound.data.readers.tabular import frames, opening
 
-        return tables.open_table(frames.from_frame(source), "data frame", options)
+        return opening.open_table(frames.from_frame(source), "data frame", options)
     hugging = "datasets" in packages  # what a function of the user's makes of the rows is read like a data set of torch
     if hugging and (isinstance(source, dict) or getattr(source, "format", {}).get("type") != "custom"):
         from tightbound.data.readers import hub
@@ -187,11 +178,11 @@ def open_with(source: Any, options: Options) -> Data:
 def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
     """Open a dictionary of arrays, x and y, or of columns."""
     from tightbound.data.readers import keyed
-    from tightbound.data.readers.tabular import tables
+    from tightbound.data.readers.tabular import opening, tables
 
     table = keyed.as_columns(source)
     if table is not None:
-        return tables.open_table(tables.Held(table, "the dictionary"), "dictionary", options)
+        return opening.open_table(tables.Held(table, "the dictionary"), "dictionary", options)
     found = keyed.from_mapping(source, "the dictionary")
     y = found.y if options.labels is None else np.asarray(options.refuse("a dictionary", column=True).labels)
     return from_arrays(replace(found, y=y, kinds=options.kinds), "dictionary", options)
@@ -223,7 +214,7 @@ def _open_path(source: str, options: Options) -> Data:
     """Open a file, a folder, a pattern of names or an address."""
     from tightbound.data.readers import folder as folders
     from tightbound.data.readers import hub, images, tars, web
-    from tightbound.data.readers.tabular import parquet, tables, text
+    from tightbound.data.readers.tabular import opening, parquet, text
 
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name
@@ -238,24 +229,24 @@ def _open_path(source: str, options: Options) -> Data:
     if parquet.is_parquet(path) or (folder and next(parquet.found(path), None) is not None):
         if not path.exists():
             raise InputError(f"there is no file {source}")
-        return tables.open_table(parquet.ParquetTable(path), path.resolve().stem, options)
+        return opening.open_table(parquet.ParquetTable(path), path.resolve().stem, options)
     if path.suffix.lower() == ".tar" or (folder and next(path.glob("*.tar"), None) is not None):
         options.refuse(source, kinds=True, column=True)
-        return tables.open_table(tars.TarTable(source), paths.stem(source), options)
+        return opening.open_table(tars.TarTable(source), paths.stem(source), options)
     if folder:
         options.refuse(source, kinds=True, column=True)
-        return tables.open_table(folders.ImageFolder(path, options.schema.classes), name, options)
+        return opening.open_table(folders.ImageFolder(path, options.schema.classes), name, options)
     if path.suffix.lower() not in images.SUFFIXES:
         options.refuse(source, images=True)
     if not path.exists():
         known = suggestion(source.lower(), BUILTINS)
         raise InputError(f"{source!r} is neither a file, a folder, nor a built-in data set; {known}")
     if paths.is_text(path):
-        return tables.open_table(text.read_text(path, options), path.stem, options)
+        return opening.open_table(text.read_text(path, options), path.stem, options)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.open_arrays(path, options)
     if path.suffix.lower() in images.SUFFIXES:
-        return tables.open_table(folders.ImageFolder(path, options.schema.classes), path.stem, options)
+        return opening.open_table(folders.ImageFolder(path, options.schema.classes), path.stem, options)
     if is_annotated(path):
         from tightbound.data.readers import annotated
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import CompositionError, InputError, suggestion
+from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.latents import Draw
 from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
@@ -20,7 +20,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.terms import Batch, log_density
 from tightbound.data.feed import evaluating, first
-from tightbound.inference.infer import Values, check_samples, contexts
+from tightbound.inference.infer import Values, contexts
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
@@ -152,9 +152,8 @@ def sample_given(
         raise InputError("the model is conditional; pass one value for all rows as context=")
     if given.isnan().all():
         raise InputError("no entry is given; give the value of at least one column")
-    check_samples(model, n)
+    check_held("n", whole("n", n, least=1), math.prod(model.shape) + TIMES * model.latents.latent)
     total = max(LEAST, TIMES * n)
-    check_held("n", n, TIMES * model.latents.latent)
     with evaluating(model):
         seen = _observed(model, given, seed)
         z, weight = [], []

@@ -230,25 +230,19 @@ class Estimator(BaseEstimator):
 
     def _opened(self, X: Array | Frame, mixed: bool, labels: Array | None = None) -> Data:
         """Open training data so that other rows may hold other numbers: no column is bounded by what it has held."""
-        from tightbound.data.columns import MAX_OWN
+        from tightbound.data import columns
         from tightbound.data.given import training_data
 
         source: Any = X if labels is None else (X, labels)
         with _advice():
             if self.kinds is not None or (self.likelihood != "auto" and not mixed):
                 return training_data(source, kinds=self.kinds)
-            if mixed or X.shape[1] <= MAX_OWN:
+            if mixed or X.shape[1] <= columns.MAX_OWN:
                 return training_data(source, kinds={})
             data = training_data(source)
             if data.domain.kind != "unit":
                 return data
-            x = np.asarray(X)
-            constant = (x == x[0]).all(0)
-            if not constant.any():
-                return training_data(source, domain="real")
-            return training_data(
-                source, kinds=[("values", [v]) if c else "real" for v, c in zip(x[0], constant, strict=True)]
-            )
+            return training_data(source, **columns.unbounded(np.asarray(X)))
 
     def _split(self, x: Array | Frame) -> Split:
         """Return validated rows as the model reads them."""

@@ -15,8 +15,9 @@ from tightbound.data.dataset import Data
 from tightbound.data.options import Options
 from tightbound.data.readers.tabular import arrow
 from tightbound.data.readers.tabular.arrow import Place
+from tightbound.data.readers.tabular.opening import open_table
 from tightbound.data.readers.tabular.stream import Tables, open_tables
-from tightbound.data.readers.tabular.tables import Table, open_table
+from tightbound.data.readers.tabular.tables import Table
 
 
 def is_saved(path: Path) -> bool:

@@ -16,7 +16,8 @@ from tightbound.core.errors import InputError
 from tightbound.data.options import Limits
 from tightbound.data.readers.paths import PARQUET, parted_files
 from tightbound.data.readers.tabular.arrow import readable
-from tightbound.data.readers.tabular.tables import Coder, Table
+from tightbound.data.readers.tabular.coding import Coder
+from tightbound.data.readers.tabular.tables import Table
 from tightbound.data.splits.groups import Group, GroupedSplit
 from tightbound.data.splits.indexed import Indexed
 from tightbound.data.splits.workers import WORKERS

@@ -15,7 +15,8 @@ from tightbound.data.labels import Naming
 from tightbound.data.options import Options
 from tightbound.data.readers.tabular import arrow
 from tightbound.data.readers.tabular.arrow import Place
-from tightbound.data.readers.tabular.tables import Held, coder_of, understood
+from tightbound.data.readers.tabular.coding import coder_of, understood
+from tightbound.data.readers.tabular.tables import Held
 from tightbound.data.splits.stream import Part, Stream, StreamSplit, buffered
 
 # (seed, skip, size) -> tables of `size` rows, without the first `skip`; a seed shuffles the shards
