@@ -59,8 +59,7 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         notes = (f"network: auto, because the network of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
     config = _fitting_validation(config, data)
-    partial = config.context is not None and find("context", parse(config.context).name, trust=trust).partial
-    train, _ = for_training(data, config.settings(), partial=partial)
+    train, _ = for_training(data, config.settings(), partial=_infers_labels(config, trust))
     model = VAE.for_data(
         data,
         latent=config.latent,
@@ -114,10 +113,13 @@ def opened(
     options = config.data_options()
     share = options.pop("test")
     named = isinstance(data, str | os.PathLike)
-    context = config.context
-    infers = context is not None and find("context", parse(context).name, trust=trust).partial
     share = share if test is None and named else test
-    return training_data(data, validation, share, partial=infers, **options)
+    return training_data(data, validation, share, partial=_infers_labels(config, trust), **options)
+
+
+def _infers_labels(config: Config, trust: bool) -> bool:
+    """Whether the context of the config infers labels that are not known."""
+    return config.context is not None and find("context", parse(config.context).name, trust=trust).partial
 
 
 def recorded(config: Config) -> dict[str, Any]:
