@@ -53,8 +53,8 @@ class M2Sampler(Sampler):
         latent: int = 1,
         labels: Sequence[int] = (),
         active: Sequence[int] = (),
-        inner: int = 5,
-        hidden: Sequence[int] = (300,),
+        inner: int = 10,
+        hidden: Sequence[int] = (500,),
         noise: float = 0.3,
         alpha: float = 20.0,
         share: float = 0.05,
@@ -85,7 +85,7 @@ class M2Sampler(Sampler):
 
     def options(self, n: int) -> Mapping[str, Any]:
         """Return fixed epochs and a high learning rate: the bound says little about the error of the classifier."""
-        batch_size = min(500, max(16, n // 20))
+        batch_size = min(250, max(16, n // 20))
         epochs = max(30, math.ceil(2000 * batch_size / n))
         warmup = epochs * n // batch_size // 20
         schedule = f"cosine(warmup={warmup}, final=0.01)"
