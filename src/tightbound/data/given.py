@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tightbound.core.model import VAE
 from tightbound.core.schema import UNNAMED, Schema
 from tightbound.core.terms import Batch
 from tightbound.data import encoding
+from tightbound.data.accepted import Source as Source
 from tightbound.data.dataset import Data, fingerprint
 from tightbound.data.form import Form, as_array, as_tensor
 from tightbound.data.labels import coded
@@ -28,61 +29,6 @@ from tightbound.data.source import checked, open_with
 from tightbound.data.splits.base import Split
 from tightbound.data.splits.indexed import ArraySplit
 from tightbound.data.view import column_order, matched
-
-
-class Frame(Protocol):
-    """A data frame of pandas, polars or another package that narwhals knows."""
-
-    @property
-    def columns(self) -> Any:
-        """Names of the columns."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-class SparseMatrix(Protocol):
-    """A sparse matrix or array of SciPy."""
-
-    def tocsr(self) -> Any:
-        """Return the matrix in compressed sparse row format."""
-        ...
-
-
-class Annotated(Protocol):
-    """An AnnData object: cells by genes."""
-
-    @property
-    def X(self) -> Any:
-        """Counts or other numbers."""
-        ...
-
-    @property
-    def obs(self) -> Any:
-        """Columns that describe the cells."""
-        ...
-
-    @property
-    def var_names(self) -> Any:
-        """Names of the genes."""
-        ...
-
-
-Array: TypeAlias = np.ndarray[Any, Any] | Tensor | Sequence[Any]
-Source: TypeAlias = (
-    Array
-    | Frame
-    | SparseMatrix
-    | Annotated
-    | str
-    | os.PathLike[str]
-    | Dataset[Any]
-    | DataLoader[Any]
-    | Data
-    | Split
-    | Batch
-)
-
 
 AS_GIVEN = "examples, as given"  # ends the note of validation or test data that came in memory
 

@@ -209,16 +209,9 @@ class Inference:
         with folder.exclusive():
             folder.check_current()
             fit_sampler(
-                self.model,
-                folder,
-                split,
-                sampler,
-                epochs=epochs,
-                minutes=minutes,
-                seed=seed,
-                default=default,
-                quiet=quiet,
-            )
+                self.model, folder, split, sampler,
+                epochs=epochs, minutes=minutes, seed=seed, default=default, quiet=quiet,
+            )  # fmt: skip
 
     def sample(
         self,
