@@ -80,6 +80,14 @@ def test_a_model_that_infers_no_classes_is_refused() -> None:
         tb.train({"x": x.numpy(), "y": np.arange(60) % 2}, labels_fraction=0.5, epochs=1, quiet=True)
 
 
+def test_a_sampler_that_cannot_be_fitted_is_refused_before_training() -> None:
+    x, _ = clusters(60)
+    with pytest.raises(CompositionError, match="the data have none"):
+        tb.train(x, sampler="m2", epochs=1, quiet=True)
+    with pytest.raises(InputError, match="no argument 'widths'"):
+        tb.train(x, sampler="flow(widths=3)", epochs=1, quiet=True)
+
+
 def test_the_classifier_of_a_model_is_preferred_to_its_sampler() -> None:
     x, y = clusters(90)
     options: Any = {"latent": 1, "network": "mlp(hidden=(8,))", "epochs": 1, "quiet": True}

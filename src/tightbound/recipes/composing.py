@@ -74,15 +74,26 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         start_at_data=train if config.start_at_data else False,
         trust=trust,
     )
-    later = parse(config.sampler)
-    later = None if later.name in ("auto", "prior") else find("sampler", later.name, trust=trust)
-    if config.labels_fraction is not None and not (model.infers_context or getattr(later, "infers_classes", False)):
+    _check_labels(config, data, model, trust)
+    objective = make("objective", config.objective_spec(), trust=trust)
+    return Composed(_fitting_settings(config, model), model, objective, notes)
+
+
+def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
+    """Raise CompositionError if nothing infers hidden labels, or the sampler learns classes and there are no labels."""
+    infers = False
+    if parse(config.sampler).name not in ("auto", "prior"):
+        infers = make("sampler", config.sampler, trust=trust, latent=model.latents.latent).infers_classes
+        if infers and data.train.labels is None:
+            raise CompositionError(
+                f"sampler '{config.sampler}' learns classes from labels, and the data have none; pass labels=, or "
+                "another sampler"
+            )
+    if config.labels_fraction is not None and not (model.infers_context or infers):
         raise CompositionError(
             f"labels_fraction={config.labels_fraction:g} hides class labels, and this model does not infer them; use "
             "recipe 'm2' or 'm1-m2', or leave it out"
         )
-    objective = make("objective", config.objective_spec(), trust=trust)
-    return Composed(_fitting_settings(config, model), model, objective, notes)
 
 
 def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) -> Config:
