@@ -110,8 +110,9 @@ def test_the_encoder_plays_no_part() -> None:
 
 @pytest.mark.parametrize("made", MODELS)
 def test_hierarchies(made: str) -> None:
-    true, x = two_layers(), data(6)
-    found = ais(MODELS[made](true, off=1.0), x, temperatures=60, chains=6, leapfrog=3)
+    true, x = two_layers(), data(6).repeat(4, 1)
+    batch = Batch(x, index=torch.arange(len(x)))
+    found = ais(MODELS[made](true, off=1.0), batch, temperatures=60, chains=6, leapfrog=3)
     close(found, true.evidence(x), 0.25)
 
 

@@ -137,7 +137,7 @@ def test_the_effect_of_bfloat16_is_reported() -> None:
     assert changed.value != 0
     np.testing.assert_array_equal(rough.per_example["mean"], exact.per_example["mean"])  # the encoder is in float32
     double = evaluate(linear_gaussian(off=0.2).model, X[:5], samples=10, precision="bf16")
-    assert double["bf16_difference"].value == 0
+    assert double["bf16_difference"].value == pytest.approx(0, abs=1e-12)
     with pytest.raises(InputError, match="precision"):
         evaluate(model, x, precision="fp64")
 
