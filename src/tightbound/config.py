@@ -83,7 +83,8 @@ class Composition:
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order, or one for all: "visits='counts', city='categories',
     grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 distinct numbers that repeat 20
-    times on average are "values", other whole numbers from 0 on are "whole", and all other numbers are real."""
+    times on average are "values", other whole numbers from 0 on are "whole", other numbers of which one recurs in a
+    fifth of the rows are "semicontinuous", and all other numbers are real."""
     labels: Annotated[str | None, "COLUMN"] = None
     """Column of a table, or of AnnData's obs, that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()

@@ -389,3 +389,36 @@ def test_labels_are_not_rounded() -> None:
 def test_zeros_and_ones_beside_real_numbers_get_probabilities() -> None:
     x = np.column_stack([np.random.default_rng(0).normal(size=40), np.arange(40) % 2])
     assert tb.data.open(x).domain.columns == (REAL, BINARY)
+
+
+def test_a_number_that_recurs_among_real_ones_has_a_kind_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(300) < 0.4, 0.0, rng.exponential(size=300))
+    rain[:30] = NAN
+    spread = rng.normal(size=300)
+    for kinds in (None, {0: "semicontinuous"}):
+        data = open(np.stack([rain, spread], 1), kinds=kinds)
+        assert data.domain.columns[0] == Domain("semicontinuous", atom=0.0)
+    assert "real numbers, often 0" in str(data.domain.columns[0])
+    shifted = open(np.stack([rain - 7.3, spread], 1))
+    assert shifted.domain.columns[0] == as_domain(("semicontinuous", -7.3))
+    assert as_domain(shifted.domain.columns[0].literal) == shifted.domain.columns[0]
+    assert open(np.stack([rain, spread], 1), kinds={0: "real"}).domain.columns[0] == REAL
+    with pytest.raises(InputError, match=r"holds no number more than once.*use 'real'"):
+        open(np.stack([rain, spread], 1), kinds={1: "semicontinuous"})
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.round(np.random.default_rng(0).standard_t(2, 3000)),  # rounded to a coarse unit, with neighbors of the mode
+        np.round(np.random.default_rng(0).normal(size=3000), 1),
+        np.round(np.random.default_rng(0).lognormal(-1, 1.5, 3000)) - 1,
+        np.where(np.arange(3000) < 450, 0.0, np.random.default_rng(0).normal(size=3000)),  # 15%
+        np.where(np.arange(60) < 19, 0.0, np.random.default_rng(0).normal(size=60)),  # 19 rows
+    ],
+)
+def test_rounded_numbers_and_rare_repetitions_stay_real(x: np.ndarray) -> None:
+    beside = np.random.default_rng(1).normal(size=len(x))
+    columns = open(np.stack([x, beside], 1)).domain.columns
+    assert not columns or columns[0].kind in ("real", "whole")

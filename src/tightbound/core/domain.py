@@ -13,7 +13,7 @@ from tightbound.core.errors import InputError, suggestion
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["binary", "levels", "categories", "values", "counts", "whole", "unit", "real", "mixed"]
+Kind = Literal["binary", "levels", "categories", "values", "counts", "whole", "unit", "real", "semicontinuous", "mixed"]
 Given = Literal["", "integers", "floats", "shares"]
 
 
@@ -24,7 +24,9 @@ class Domain:
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
     values: a few distinct numbers, in order, or a single one; whole: the integers 0, 1, 2, ..., which measure (an age,
-    a weight) rather than count; mixed: each column of a table has its own domain, and values may be missing (NaN).
+    a weight) rather than count; semicontinuous: real numbers, of which one, the atom, has a probability of its own
+    (rain, with many days of exactly 0); mixed: each column of a table has its own domain, and values may be missing
+    (NaN).
 
     `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
     "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
@@ -35,6 +37,7 @@ class Domain:
     levels: int | None = None  # for "levels", "categories" and "values" (and 2 for "binary")
     words: tuple[str, ...] = ()  # for "categories"
     values: tuple[float, ...] = ()  # for "values", in increasing order
+    atom: float | None = None  # for "semicontinuous"
     columns: tuple[Domain, ...] = ()  # for "mixed"
     plain: Domain | None = field(default=None, compare=False, repr=False)  # for "mixed": one domain for all numbers
     given: Given = field(default="", compare=False, repr=False)
@@ -56,7 +59,7 @@ class Domain:
     @property
     def low(self) -> float:
         """The smallest value, or -inf."""
-        return -math.inf if self.kind in ("real", "mixed") else min(self.values, default=0.0)
+        return -math.inf if self.kind in ("real", "semicontinuous", "mixed") else min(self.values, default=0.0)
 
     @property
     def high(self) -> float:
@@ -68,7 +71,7 @@ class Domain:
     @property
     def span(self) -> float:
         """The largest value minus the smallest; infinite for real numbers."""
-        known = {"binary": 1.0, "unit": 1.0, "real": math.inf}
+        known = {"binary": 1.0, "unit": 1.0, "real": math.inf, "semicontinuous": math.inf}
         return self.high - self.low if self.values else known.get(self.kind, float((self.levels or 0) - 1))
 
     def nearest(self, x: Tensor) -> Tensor:
@@ -93,6 +96,7 @@ class Domain:
             "whole": "whole numbers",
             "unit": "numbers in [0, 1]",
             "real": "real numbers",
+            "semicontinuous": f"real numbers, often {self.atom or 0:g}",
             "mixed": "columns: " + ", ".join(f"{n} {k}" for k, n in Counter(c.kind for c in self.columns).items()),
         }[self.kind]
 
@@ -103,6 +107,8 @@ class Domain:
             return (self.kind, self.words)
         if self.kind == "values":
             return (self.kind, self.values)
+        if self.kind == "semicontinuous":
+            return (self.kind, self.atom)
         if self.given == "shares":
             return (self.kind, self.levels, self.given)
         return (self.kind, self.levels) if self.kind == "levels" else self.kind
@@ -124,8 +130,8 @@ OF_COLUMNS = {**PLAIN, "whole": WHOLE}
 
 
 def as_domain(given: Any) -> Domain:
-    """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), ("values", numbers), or a
-    Domain.
+    """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), ("values", numbers),
+    ("semicontinuous", number), or a Domain.
 
     ("levels", K, "shares") stands for levels that are written as shares of the highest one.
 
@@ -148,9 +154,11 @@ def as_domain(given: Any) -> Domain:
             numbers = tuple(sorted({float(value) for value in values}))
             if numbers:
                 return Domain("values", len(numbers), values=numbers)
-    named = isinstance(given, str) and given not in ("levels", "categories", "values")
+        if kind == "semicontinuous" and isinstance(values, int | float) and math.isfinite(values):
+            return Domain("semicontinuous", atom=float(values))
+    named = isinstance(given, str) and given not in ("levels", "categories", "values", "semicontinuous")
     near = f"; {suggestion(str(given), OF_COLUMNS)}" if named else ""
     raise InputError(
         f"{given!r} is not the domain of a column{near}; needed: {', '.join(OF_COLUMNS)}, ('levels', K), "
-        "('values', [number, number, ...]), or ('categories', ['word', 'word', ...])"
+        "('values', [number, number, ...]), ('semicontinuous', number), or ('categories', ['word', 'word', ...])"
     )

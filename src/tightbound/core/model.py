@@ -20,7 +20,7 @@ from tightbound.core.noise import Noise, unkeyed
 from tightbound.core.numerics import first_parameter
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.schema import UNNAMED, Schema
-from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
+from tightbound.core.terms import Batch, LatentTerms, Terms, cycled, log_density
 
 Layout = Literal["chw", "hwc", "hw"]  # order of the axes of an example; flat examples are "chw"
 
@@ -208,7 +208,7 @@ class VAE(Component, Trainable):
         with torch.no_grad():
             self.latents.start_at(self.encoder_input(seen), seen.context)
         if likelihood:
-            self.likelihood.start_at(_complete(seen))
+            self.likelihood.start_at(seen.x if seen.mask is None else cycled(seen.x, seen.mask))
 
     def encode_state(self, seen: Batch) -> State:
         """Run the deterministic part of inference, once for any number of samples."""
@@ -305,15 +305,3 @@ class VAE(Component, Trainable):
             raise InputError(
                 f"context= has shape {given} and the model needs {needed}; compute it with model.context.encode(values)"
             )
-
-
-def _complete(seen: Batch) -> Tensor:
-    """Return the target (B, *shape), with masked elements replaced by observed ones from other examples in turn."""
-    if seen.mask is None:
-        return seen.x
-    x = seen.x.flatten(1).clone()
-    for column, observed in zip(x.unbind(1), seen.mask.flatten(1).unbind(1), strict=True):
-        given = column[observed]
-        if len(given):
-            column[~observed] = given[torch.arange(len(column) - len(given), device=x.device) % len(given)]
-    return x.view_as(seen.x)

@@ -282,6 +282,16 @@ class UncheckedDistribution(Distribution):
         return draw(self, tuple(sample_shape), unkeyed())
 
 
+def cycled(x: Tensor, chosen: Tensor) -> Tensor:
+    """Return x (N, *shape) with the values of each element that are not chosen replaced by chosen ones in turn."""
+    out = x.flatten(1).clone() if x.dim() > 1 else x.clone().unsqueeze(1)
+    for column, own in zip(out.unbind(1), chosen.reshape(out.shape).unbind(1), strict=True):
+        given = column[own]
+        if len(given):
+            column[~own] = given[torch.arange(len(column) - len(given), device=x.device) % len(given)]
+    return out.view_as(x)
+
+
 @Dispatched
 def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) -> Tensor:
     """Return log p (...) of the observed elements of x (B, *event), with the others integrated out.

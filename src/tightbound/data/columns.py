@@ -12,6 +12,7 @@ from tightbound.core.errors import InputError, suggestion
 from tightbound.data import encoding
 from tightbound.data.encoding import is_number, title
 
+LEARNED = ("categories", "values", "semicontinuous")  # kinds that need no words or numbers: the data tell them
 MAX_CATEGORIES = 256
 MAX_VALUES = 32  # distinct numbers in a "values" column, at most
 REPEATED = 20  # rows for each number of a "values" column, on average
@@ -140,4 +141,4 @@ def codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, whe
 
 def kind_of(declared: Any) -> str | None:
     """Return the name of the kind that a column was declared to have; None: none was declared."""
-    return declared if declared in (None, "categories", "values") else as_domain(declared).kind
+    return declared if declared is None or declared in LEARNED else as_domain(declared).kind

@@ -166,14 +166,21 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     share = options.share(len(x))
     data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)
     if raw.header and x.ndim == 2 and not mapped and not options.like:
-        data = replace(data, schema=replace(schema, ranges=_ranges(x, data.train)))
+        data = replace(data, schema=replace(schema, ranges=_ranges(x, data.train, domain.columns)))
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
 
 
-def _ranges(x: np.ndarray, train: Split) -> tuple[tuple[float, float], ...]:
-    """Return the smallest and the largest number of each column of the training rows; () if a column has none."""
+def _ranges(x: np.ndarray, train: Split, columns: Sequence[Domain]) -> tuple[tuple[float, float], ...]:
+    """Return the smallest and the largest number of each column of the training rows; () if a column has none.
+
+    In a "semicontinuous" column the number that recurs does not count, unless it is the only one.
+    """
     x = x[train.rows.numpy()] if isinstance(train, Subset) else x
+    if columns:
+        atoms = np.array([np.nan if own.atom is None else own.atom for own in columns], np.float32)
+        recurs = x.astype(np.float32) == atoms
+        x = np.where(recurs & (~recurs).any(0), np.nan, x)
     low, high = np.fmin.reduce(x), np.fmax.reduce(x)
     return () if np.isnan(low).any() else tuple(zip(low.tolist(), high.tolist(), strict=True))
 

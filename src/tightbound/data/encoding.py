@@ -187,7 +187,7 @@ def judge(
     if declared is not None:
         encoding = _declared(seen, x.dtype, declared, name)
         _check(seen, declared, encoding.scale, name, fix)
-        if declared.kind == "real":
+        if declared.kind in ("real", "semicontinuous"):
             _check_precision(x, name, header)
         return encoding, f"values: {declared}, as declared"
     span = f"values: {x.dtype} in {seen.low:g}..{seen.high:g}"
@@ -290,7 +290,7 @@ def stored(domain: Domain, scale: int = 1) -> Encoding:
 def _check(seen: Seen, domain: Domain, scale: int, name: str, fix: str | None = None) -> None:
     """Raise InputError, with a fix, if values lie outside a domain."""
     span = f"{name}: values lie in {seen.low:g}..{seen.high:g}"
-    if domain.kind == "real":
+    if domain.kind in ("real", "semicontinuous"):
         if max(abs(seen.low), abs(seen.high)) > _LARGEST:
             raise InputError(f"{span}, beyond the range of float32; rescale them")
         return

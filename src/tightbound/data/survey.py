@@ -13,6 +13,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.schema import listed
 from tightbound.data import encoding
 from tightbound.data.columns import (
+    LEARNED,
     MAX_CATEGORIES,
     MAX_OWN,
     MAX_VALUES,
@@ -24,6 +25,8 @@ from tightbound.data.columns import (
 )
 from tightbound.data.encoding import Seen, title
 
+RECURRING = 0.2  # share of the entries that hold the number that recurs in a "semicontinuous" column, at least
+SECOND = 0.25  # entries that hold the next most frequent number, at most, as a share of these
 _PROBLEMS = 12  # in a message
 _LISTED = 8  # rows in a message
 
@@ -36,6 +39,9 @@ class _Found:
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))  # some of its values
     distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # for categories and a few numbers
     many: bool = False  # whether there are too many numbers to list
+    frequent: float = np.nan  # the most frequent number of `first`
+    second: float = 0.0  # how often `first` holds the next most frequent number, as a share of that
+    times: int = 0  # how often the most frequent number occurs
     words: tuple[str, ...] = ()
     missing: int = 0
     odd: int = 0  # entries that the column of a model does not hold
@@ -48,8 +54,10 @@ class Survey:
 
     A column without a declared kind holds categories if it holds words, and is binary if it holds only 0 and 1. It is
     "values" if it holds at most `MAX_VALUES` numbers that repeat `REPEATED` times on average, since a density on them
-    would grow without limit. Other columns of whole numbers from 0 on are "whole", and all other columns are real. If
-    there are more than `MAX_OWN` columns of numbers, only columns that always hold the same number are not real.
+    would grow without limit. Other columns of whole numbers from 0 on are "whole". Of the rest, a column is
+    "semicontinuous" if one number makes up a share of `RECURRING`, and no other one is nearly as frequent (`SECOND`),
+    as in rounded data; all others are real. If there are more than `MAX_OWN` columns of numbers, only columns that
+    always hold the same number are not real.
     """
 
     def __init__(
@@ -141,10 +149,13 @@ class Survey:
             found.many = len(np.unique(values[:1000])) > MAX_VALUES
             found.distinct = np.zeros(0) if found.many else np.union1d(found.distinct, values)
             found.many = found.many or len(found.distinct) > MAX_VALUES
-        listed_values = known in (None, "categories", "values")
-        scale = encoding.scale_of(None if listed_values else as_domain(kind))
+        learned = known is None or known in LEARNED
+        scale = encoding.scale_of(None if learned else as_domain(kind))
         found.seen = found.seen.merged(Seen.of(values[:, None], scale, self._where(i)))
-        found.first = found.first if len(found.first) else values[:100_000]
+        if not len(found.first):
+            found.first = values[:100_000]
+            found.frequent, found.second = _most_frequent(found.first)
+        found.times += int((values == found.frequent).sum())
 
     def _too_many(self, i: int, found: str) -> str:
         limits = f"a column of categories has from 2 to {MAX_CATEGORIES}"
@@ -204,6 +215,13 @@ class Survey:
             return Domain("categories", len(words), words)
         if known == "values":
             return self._numbers(i, found, kind)
+        if kind == "semicontinuous":
+            if found.times < 2:
+                raise InputError(
+                    f"{where} holds no number more than once, so it is not 'semicontinuous': use 'real', or name the "
+                    "number, as in ('semicontinuous', 0)"
+                )
+            kind = Domain("semicontinuous", atom=found.frequent)
         if kind is None:
             kind = self._inferred(found)
             if kind.kind == "values":
@@ -223,7 +241,11 @@ class Survey:
         if not found.many and 1 <= len(found.distinct) <= (self.size - found.missing) / REPEATED:
             return as_domain(("values", found.distinct.tolist()))
         whole = seen.integers and 0 <= seen.low < seen.high <= encoding.MAX_COUNT / 2
-        return WHOLE if whole else REAL
+        if whole:
+            return WHOLE
+        least = max(REPEATED, RECURRING * (self.size - found.missing))
+        recurs = found.times >= least and found.second <= SECOND
+        return Domain("semicontinuous", atom=found.frequent) if recurs else REAL
 
     def _numbers(self, i: int, found: _Found, kind: Any) -> Domain:
         """Check a column that was declared to hold a few numbers, and return its domain."""
@@ -291,6 +313,13 @@ class Survey:
         unique = (f"most rows have a word of their own in {listed(names_of_rows)}: if it names the rows, pass ignore= "
                   "or id=",) if names_of_rows else ()  # fmt: skip
         return "; ".join(shown) + "; ..." * (self.width > 8), entries, *unique, *whole_numbers(whole)
+
+
+def _most_frequent(values: np.ndarray) -> tuple[float, float]:
+    """Return the most frequent of values (N,), and how often the next one occurs, as a share of that."""
+    distinct, times = np.unique(values, return_counts=True)
+    order = np.argsort(-times, kind="stable")
+    return float(distinct[order[0]]), float(times[order[1]] / times[order[0]]) if len(order) > 1 else 0.0
 
 
 def _all(problems: Sequence[str]) -> str:

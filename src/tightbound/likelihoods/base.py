@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from tightbound.core.domain import Domain, Kind
-from tightbound.core.errors import CompositionError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Likelihood
 from tightbound.nn.base import Network, Shape, as_sizes, fold
 from tightbound.nn.modules import likelihood_network
@@ -96,6 +96,27 @@ class ElementwiseLikelihood(Likelihood):
         """Fit the parameters outside the network to the marginals of targets x (N, *shape), before `fit_marginals`."""
 
 
+def check_part(of: object, shape: tuple[int, ...], name: str) -> None:
+    """Raise an error unless a family can be a part of another likelihood of this name and shape.
+
+    Raises:
+        InputError: If it is no family of independent elements.
+        CompositionError: If it has a network, another shape, coupled elements or `library=True`.
+    """
+    if not isinstance(of, ElementwiseLikelihood):
+        raise InputError(f"of = {of!r}; needed: a likelihood with independent elements, such as of='gaussian'")
+    if of.network is not None or of.event_dims or of.shape != shape:
+        raise CompositionError(
+            f"{name} needs a family of independent elements with shape {shape} and without a network, but this "
+            f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
+            f"{'no' if of.network is None else 'a'} network; construct it with the shape only"
+        )
+    if of.given:
+        raise CompositionError(
+            f"a {name} cannot divide a total, and this {type(of).__name__} has library=True; leave it out"
+        )
+
+
 def start_bias(network: nn.Module | None, *values: Tensor) -> None:
     """Set the bias of the network's last layer to the first of the values that has the same size.
 
@@ -120,6 +141,7 @@ _NEEDS = {
     "counts": "counts",
     "whole": "whole numbers",
     "values": "a few numbers",
+    "semicontinuous": "real numbers, one of which recurs",
     "categories": "categories",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
@@ -134,6 +156,7 @@ _FIX = {
     "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial', or open them as levels",
     "whole": "use 'rounded-logistic'",
     "values": "use 'columns'",
+    "semicontinuous": "use 'columns'",
     "categories": "use 'categorical'",
     "mixed": "use 'columns'",
     "unit": "use 'continuous-bernoulli', 'beta', 'gaussian' or 'laplace'",

@@ -17,6 +17,7 @@ from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
+from tightbound.likelihoods.hurdle import Hurdle
 from tightbound.nn.base import Network, Shape, fold
 from tightbound.nn.modules import likelihood_network
 
@@ -26,6 +27,7 @@ FAMILIES = {
     "levels": "categorical",
     "categories": "categorical",
     "values": "categorical",
+    "semicontinuous": "student-t(scale='per-dimension', df='per-dimension')",
     "counts": "negative-binomial",
     "whole": "rounded-logistic",
     "unit": "continuous-bernoulli",
@@ -42,11 +44,12 @@ class Columns(Likelihood):
         features: Size of the features that the latents give; required with an architecture.
         network: An architecture, or a module (B, features) -> (B, all parameters); None: features are the parameters.
         kinds: The kind of each column: "real", "binary", "counts", "whole", "unit", ("levels", K),
-            ("values", numbers), ("categories", words).
+            ("values", numbers), ("semicontinuous", number), ("categories", words).
         families: Families to use instead of student-t (with a scale and degrees of freedom for each column),
             bernoulli, categorical, negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind,
             {"real": "gaussian"}, or one per column (None: the default for its kind). The family of a "values" column is
-            a distribution of the positions of its numbers, which are levels.
+            a distribution of the positions of its numbers, which are levels. The family of a "semicontinuous" column is
+            the density of its numbers other than the one that recurs, which is 0 in the targets; see `Hurdle`.
 
     Raises:
         InputError: If a kind or family is unknown.
@@ -79,7 +82,7 @@ class Columns(Likelihood):
             raise CompositionError(f"{size} kinds were given for data of shape {tuple(shape)}; give one per column")
         members: dict[tuple[str, Domain], list[int]] = {}  # columns of equally many numbers share a family
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
-            members.setdefault((text, _positions(self.columns[i])), []).append(i)
+            members.setdefault((text, _alike(self.columns[i])), []).append(i)
         self.families = nn.ModuleList(_family(text, len(at), domain) for (text, domain), at in members.items())
         self.sizes = [len(at) for at in members.values()]
         self.categories = [domain.levels if domain.kind == "categories" else None for _, domain in members]
@@ -143,9 +146,11 @@ class Columns(Likelihood):
         return [None if name is None else self.get_buffer(name) for name in self.numbers]
 
 
-def _positions(column: Domain) -> Domain:
-    """Return the domain of a column's family; for a few numbers, that of their positions."""
-    return Domain("levels", column.levels) if column.kind == "values" else column
+def _alike(column: Domain) -> Domain:
+    """Return the domain that columns of one family share: positions of a few numbers, 0 for a number that recurs."""
+    if column.kind == "values":
+        return Domain("levels", column.levels)
+    return Domain("semicontinuous", atom=0.0) if column.kind == "semicontinuous" else column
 
 
 def _texts(columns: Sequence[Domain], families: Mapping[str, str] | Sequence[str | None]) -> list[str]:
@@ -169,6 +174,8 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
         raise CompositionError(
             f"{text!r} divides the total of an example, and columns have no total; leave out library="
         )
+    if domain.kind == "semicontinuous":
+        return Hurdle((size,), of=family)
     family.check_domain(domain)
     return family
 

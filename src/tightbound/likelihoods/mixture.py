@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.errors import whole
 from tightbound.core.terms import UncheckedDistribution
-from tightbound.likelihoods.base import ElementwiseLikelihood
+from tightbound.likelihoods.base import ElementwiseLikelihood, check_part
 from tightbound.likelihoods.location_scale import Gaussian
 from tightbound.nn.base import Network, Shape, as_sizes
 
@@ -47,18 +47,7 @@ class Mixture(ElementwiseLikelihood):
     ) -> None:
         shape = as_sizes("shape", shape)
         of = Gaussian(shape) if of is None else of
-        if not isinstance(of, ElementwiseLikelihood):
-            raise InputError(f"of = {of!r}; needed: a likelihood with independent elements, such as of='gaussian'")
-        if of.network is not None or of.event_dims or of.shape != shape:
-            raise CompositionError(
-                f"mixture needs a family of independent elements with shape {shape} and without a network, but this "
-                f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
-                f"{'no' if of.network is None else 'a'} network; construct it with the shape only"
-            )
-        if of.given:
-            raise CompositionError(
-                f"a mixture cannot divide a total, and this {type(of).__name__} has library=True; leave it out"
-            )
+        check_part(of, shape, "mixture")
         self.components = whole("components", components, least=1)
         self.outputs = self.components * (1 + of.outputs)
         super().__init__(shape, features, network)

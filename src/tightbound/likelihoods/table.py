@@ -17,21 +17,25 @@ from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.nn.factor_analysis import FactorAnalysis
 
+DENSE = ("real", "semicontinuous")  # kinds whose numbers have densities, and are standardized in the target
 WIDE = 512  # numbers of an example beyond which missing ones are filled in by their means
-MEASURED = ("real", "whole", "values")  # kinds whose numbers the encoder sees standardized
+MEASURED = ("real", "semicontinuous", "whole", "values")  # kinds whose numbers the encoder sees standardized
 
 
 class Table(Observation):
     """Observation of tables with columns of several kinds, in which NaN marks a missing value.
 
-    The encoder sees standardized real, "whole" and "values" columns, counts as log(1 + x), levels in [0, 1], one-hot
-    categories, and then the mask. Missing numbers are filled in by their means given the known ones, in a factor
-    analysis of the training data. In the target, real columns are standardized and missing values are masked, so that
-    p(x | z) and the measure integrate them out.
+    The encoder sees standardized real, "semicontinuous", "whole" and "values" columns, counts as log(1 + x), levels in
+    [0, 1], one-hot categories, and then the mask. Missing numbers are filled in by their means given the known ones, in
+    a factor analysis of the training data. In the target, real columns are standardized and missing values are masked,
+    so that p(x | z) and the measure integrate them out. A "semicontinuous" column becomes (x - a) / std, where a is the
+    number that recurs: it is exactly 0 in the target, and has a probability in any unit, whereas other numbers have a
+    density in the data's units.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
-        mean: Mean of each column's observed training data; used for real, "whole" and "values" columns.
+        mean: Mean of each column's observed training data; used for real, "semicontinuous", "whole"
+            and "values" columns.
         std: Standard deviation of each column's observed training data.
         factors: Number of factors, at most; 0: fill in the means of the columns.
 
@@ -64,7 +68,8 @@ class Table(Observation):
         kept = min(whole("factors", factors, least=0), size - 1) if size <= WIDE else 0
         for name, shape in (("expected", (size,)), ("loadings", (size, kept)), ("noise", (size,))):
             self.register_buffer(name, torch.ones(shape) if name == "noise" else torch.zeros(shape))
-        self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
+        for name, kind in (("nominal", "categories"), ("recurring", "semicontinuous")):
+            self.register_buffer(name, torch.tensor([c.kind == kind for c in columns]), persistent=False)
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """See `Observation.normalize`."""
@@ -73,10 +78,9 @@ class Table(Observation):
 
     def _set(self, mean: Sequence[float], std: Sequence[float]) -> None:
         columns = self.source.columns
-        real = [column.kind == "real" for column in columns]
         values = {
-            "mean": [m if r else 0.0 for m, r in zip(mean, real, strict=True)],
-            "std": [s if r else 1.0 for s, r in zip(std, real, strict=True)],
+            "mean": [_origin(column, m) for column, m in zip(columns, mean, strict=True)],
+            "std": [s if column.kind in DENSE else 1.0 for column, s in zip(columns, std, strict=True)],
             "center": [m if column.kind in MEASURED else 0.0 for column, m in zip(columns, mean, strict=True)],
             "unit": [_unit(column, s) for column, s in zip(columns, std, strict=True)],
         }
@@ -88,6 +92,7 @@ class Table(Observation):
     center: Tensor
     unit: Tensor
     nominal: Tensor
+    recurring: Tensor
     filled: Tensor
     expected: Tensor
     loadings: Tensor
@@ -95,8 +100,13 @@ class Table(Observation):
 
     @property
     def log_slope(self) -> Tensor:
-        """log |d target / d raw|: -log std for real columns, 0 for others."""
+        """log |d target / d raw|: -log std for real and "semicontinuous" columns, 0 for others."""
         return -self.std.log()
+
+    def log_det(self, seen: Batch) -> Tensor | float:
+        """See `Observation.log_det`; a number that recurs has a probability, which does not depend on the unit."""
+        dense = ~(self.recurring & (seen.x == 0))
+        return super().log_det(replace(seen, mask=dense if seen.mask is None else seen.mask & dense))
 
     @property
     def error_scale(self) -> Tensor:
@@ -167,6 +177,11 @@ class Table(Observation):
         """Return errors (B,); a wrong category counts as 1."""
         wrong = raw + (restored != raw) * self.error_scale
         return super().error(torch.where(self.nominal, wrong, restored), raw, seen)
+
+
+def _origin(column: Domain, mean: float) -> float:
+    """Return the number that is 0 in the target."""
+    return column.atom or 0.0 if column.kind == "semicontinuous" else mean if column.kind == "real" else 0.0
 
 
 def _width(column: Domain) -> int:

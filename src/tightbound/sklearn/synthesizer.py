@@ -86,6 +86,8 @@ class VAESynthesizer(Estimator):
         Raises:
             InputError: If the data do not have a column or a value in `given`.
         """
+        from tightbound.inference.ranges import in_range
+
         check_is_fitted(self)
         whole("n_samples", n_samples, least=1)
         if given is not None and not isinstance(given, Mapping):
@@ -104,6 +106,7 @@ class VAESynthesizer(Estimator):
                 warnings.warn(found.warning, stacklevel=2)
         else:
             x = self._sampled().sample(n_samples, draw=True, seed=seed)
+        x = in_range(x, self.model_.model, [str(name) for name in given or {}])
         table = spelled(x.numpy(), [own.words for own in source.columns])
         values = dict(zip(self._names, table.T, strict=True))
         draws = np.random.default_rng(seed)

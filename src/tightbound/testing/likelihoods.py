@@ -19,6 +19,7 @@ from tightbound.testing.common import check_rebuilt, refuses
 
 DRAWS, FEW = 100_000, 100  # to compare moments; to see that they depend on the noise alone
 PANELS, NODES = 4000, 16
+DENSE = ("unit", "real", "semicontinuous")  # kinds with densities
 HINT = "limit logarithms of scales, as in log_scale.clamp(-25, 25).exp()"
 DEVIATIONS = 30_000  # sum counts up to so many sd above the mean: the rest is at most 1.2e-9 (Cantelli's inequality)
 
@@ -26,12 +27,12 @@ DEVIATIONS = 30_000  # sum counts up to so many sd above the mean: the rest is a
 def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases: int = 5) -> None:
     """Run every law of likelihoods with independent elements.
 
-    1. Batch and event shapes are right. 2. The density is normalized over its support (by summation or quadrature);
-    with a sum, mean and variance are right too. 3. Samples have the right mean, variance and support and, on a finite
-    support, the right frequencies. 4. The gradient of log p agrees with finite differences. 5. log p and its gradient
-    are finite for extreme parameters. 6. Elements and examples are independent. 7. `check_domain` refuses domains on
-    which this is not a density. 8. `fit_marginals` makes the data more probable. 9. The likelihood can be rebuilt from
-    its description.
+    1. Batch and event shapes are right. 2. The density is normalized over its support (by summation or quadrature; for
+    semicontinuous numbers, with the probability of 0); with a sum, mean and variance are right too. 3. Samples have the
+    right mean, variance and support and, on a finite support, the right frequencies. 4. The gradient of log p agrees
+    with finite differences. 5. log p and its gradient are finite for extreme parameters. 6. Elements and examples are
+    independent. 7. `check_domain` refuses domains on which this is not a density. 8. `fit_marginals` makes the data
+    more probable. 9. The likelihood can be rebuilt from its description.
 
     Args:
         likelihood: Likelihood without features and network, of shape (), or of a small shape if it couples elements.
@@ -62,8 +63,10 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
         x = _check_samples(one, kind, levels, seed)
         if kind in ("binary", "levels"):
             _check_frequencies(one, x, levels)
-        _check_gradient(likelihood, one, raw)
-    assert resolved or kind not in ("unit", "real"), "normalization: none of the densities can be integrated"
+        inside = _inside(one, kind, levels)
+        for value in (inside, torch.zeros_like(inside)) if kind == "semicontinuous" else (inside,):
+            _check_gradient(likelihood, value, raw)
+    assert resolved or kind not in DENSE, "normalization: none of the densities can be integrated"
     _check_extremes(likelihood, kind, levels)
     if not likelihood.includes_endpoints:
         _check_ends(p)
@@ -123,6 +126,7 @@ def _check_integrates(p: Distribution, kind: str) -> bool:
     if kind == "unit" and max(density[0], density[-1]) > 1e-8:
         return False
     total = (density * s.cosh() * half * weights.repeat(PANELS)).sum().item()
+    total += p.log_prob(torch.zeros_like(x[0])).exp().item() if kind == "semicontinuous" else 0.0
     assert abs(total - 1) < 1e-6, f"normalization: the density integrates to {total}, not 1"
     return True
 
@@ -139,6 +143,11 @@ def _check_samples(p: Distribution, kind: str, levels: int, seed: int) -> Tensor
         assert ((x == x.round()) & (x >= 0)).all(), "samples: not all are counts"
     if kind == "unit":
         assert ((x >= 0) & (x <= 1)).all(), "samples: some lie outside [0, 1]"
+    if kind == "semicontinuous":
+        chance = p.log_prob(torch.zeros_like(x[0])).exp()
+        difference = ((x == 0).double().mean(0) - chance).abs()
+        allowed = 5 * (chance * (1 - chance) / DRAWS).sqrt() + 1e-9
+        assert (difference < allowed).all(), f"samples: the share of zeros is off by {difference.max():.3g}"
     fourth, sd = (x - x.mean(0)).pow(4).mean(0), p.variance.sqrt()
     errors = {
         "mean": (x.mean(0) - p.mean, (x.var(0) / DRAWS).sqrt()),
@@ -159,9 +168,7 @@ def _inside(p: Distribution, kind: str, levels: int) -> Tensor:
     return torch.lerp(p.mean.detach(), torch.ones_like(p.mean), 0.05) if kind == "unit" else p.mean.detach() + 0.3
 
 
-def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Tensor) -> None:
-    x = _inside(p, likelihood.domains[0], likelihood.levels)
-
+def _check_gradient(likelihood: ElementwiseLikelihood, x: Tensor, raw: Tensor) -> None:
     def log_prob(r: Tensor) -> Tensor:
         return likelihood(r).log_prob(x)
 
@@ -176,13 +183,14 @@ def _check_extremes(likelihood: ElementwiseLikelihood, kind: str, levels: int) -
     size = likelihood.outputs * math.prod(likelihood.shape)
     limits = {
         "real": (-10.0, 10.0),
+        "semicontinuous": (0.0, 10.0),
         "counts": (0.0, 1e6),
         "unit": (0.0, 1.0) if likelihood.includes_endpoints else (1e-6, 1 - 1e-6),
     }
     ends = torch.stack([torch.full(likelihood.shape, end) for end in limits.get(kind, (0.0, levels - 1.0))])
     signs = torch.ones(4, size)
     signs[1], signs[2, ::2], signs[3, 1::2] = -1, -1, -1
-    if kind == "real":  # a narrow density far from x may be below what float32 can hold
+    if kind in ("real", "semicontinuous"):  # a narrow density far from x may be below what float32 can hold
         signs = signs[:2]
     for far in (15.0, 20.0, 100.0):
         for raw in far * signs:
@@ -253,6 +261,7 @@ def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, g
     unit = torch.rand(2000, *likelihood.shape, generator=generator, dtype=torch.float64) ** 2
     x = (unit * levels).floor().clamp(0, levels - 1) if kind in ("binary", "levels") else unit
     x = (unit * 20).floor() if kind == "counts" else x
+    x = unit.where(unit > unit.median(), 0.0) if kind == "semicontinuous" else x
     raw, needed = likelihood.fit_marginals(x), (likelihood.outputs, *likelihood.shape)
     assert raw.shape == needed, f"marginal: shape {tuple(raw.shape)}, not {needed}"
     fitted = likelihood(raw.flatten()).log_prob(x).mean()

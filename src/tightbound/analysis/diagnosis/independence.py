@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.analysis.estimate import Array
-from tightbound.core.domain import Domain
+from tightbound.core.domain import REAL, Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
-from tightbound.core.terms import Batch, log_density
+from tightbound.core.terms import Batch, cycled, log_density
 
 BINS = 5  # values of an element, after binning, for the dependence
 COLUMNS = 256  # elements that the dependence is measured in, at most
@@ -24,7 +24,8 @@ def independent(train: Batch, test: Batch, domain: Domain) -> Array:
     """Return what observed test examples cost if the elements of x are independent, nats (N,) in the target's measure.
 
     Each element has the marginal of the observed training examples: smoothed frequencies (Jeffreys) if it is discrete,
-    else a Gaussian. Missing elements cost nothing.
+    else a Gaussian; a number that recurs (0 in the target) has a frequency, beside a Gaussian of the others. Missing
+    elements cost nothing.
     """
     x, new = train.x.flatten(1).double(), test.x.flatten(1).double()
     columns = domain.columns or (domain,) * x.shape[1]
@@ -57,6 +58,10 @@ def _marginal_costs(x: Tensor, known: Tensor, new: Tensor, domain: Domain) -> Te
         counts.scatter_add_(0, value, known.double())
         p = (counts + 0.5) / (size + 0.5 * top)
         return -p.log().gather(0, asked)
+    if domain.kind == "semicontinuous":
+        p = ((known & (x == 0)).sum(0) + 0.5) / (size + 1)
+        other = _marginal_costs(x, known & (x != 0), new, REAL)
+        return torch.where(new == 0, -p.log(), other - (1 - p).log())
     count = size.clamp_min(1)
     center = seen.sum(0) / count
     spread = ((seen - center).square().masked_fill(~known, 0.0).sum(0) / count).sqrt()
@@ -87,7 +92,7 @@ def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch) -> Array |
             size = network.eval()(torch.zeros(2, fitted.features))[0].numel()
         fitted.network = Constant(size)
         try:
-            fitted.start_at(train.x.float().nan_to_num())
+            fitted.start_at((train.x if train.mask is None else cycled(train.x, train.mask)).float())
         except CompositionError:
             return None
         p = fitted(torch.zeros(1, 1))

@@ -30,6 +30,7 @@ from tightbound.data.readers.tabular.filling import filled
 from tightbound.data.source import is_text_file
 from tightbound.inference import infer
 from tightbound.inference.fitting import default_sampler
+from tightbound.inference.ranges import in_range
 from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
@@ -336,12 +337,7 @@ def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[
 
 def _inside(x: Tensor, trained: Trained, out: Path, given: Container[str] = ()) -> Tensor:
     """Return rows for a table with numbers moved into the range of the training data, but for the given columns."""
-    known = trained.model.schema
-    if out.suffix not in TABLES or not known.ranges:
-        return x
-    low, high = torch.tensor(known.ranges, dtype=x.dtype).T
-    fixed = torch.tensor([name in given for name in known.columns])
-    return torch.where(fixed, x, x.clamp(low, high))
+    return in_range(x, trained.model, given) if out.suffix in TABLES else x
 
 
 def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> None:
