@@ -413,7 +413,7 @@ def test_a_number_that_recurs_among_real_ones_has_a_kind_of_its_own() -> None:
     [
         np.round(np.random.default_rng(0).standard_t(2, 3000)),  # rounded to a coarse unit, with neighbors of the mode
         np.round(np.random.default_rng(0).normal(size=3000), 1),
-        np.round(np.random.default_rng(0).lognormal(-1, 1.5, 3000)) - 1,
+        np.round(np.random.default_rng(0).lognormal(1, 1.5, 3000)) - 1,
         np.where(np.arange(3000) < 450, 0.0, np.random.default_rng(0).normal(size=3000)),  # 15%
         np.where(np.arange(60) < 19, 0.0, np.random.default_rng(0).normal(size=60)),  # 19 rows
     ],

@@ -129,7 +129,7 @@ def test_synthetic_rows_hold_the_number_as_often_as_the_data() -> None:
     rng = np.random.default_rng(0)
     amount = np.where(rng.random(600) < 0.5, 0.0, np.round(0.3 + rng.exponential(2.0, 600), 1))
     frame = pd.DataFrame({"rain": amount, "heat": np.round(rng.normal(size=600), 2)})
-    estimator = VAESynthesizer(latent=2, fit_options={"epochs": 3}).fit(frame)
+    estimator = VAESynthesizer(n_components=2, max_epochs=3, random_state=0).fit(frame)
     rain = estimator.sample(4000)["rain"].to_numpy()
     assert abs((rain == 0).mean() - (amount == 0).mean()) < 0.06
     assert rain[rain != 0].min() >= 0.3
