@@ -68,6 +68,8 @@ def test_examples_without_labels_have_no_accuracy(trained: tb.Trained) -> None:
     assert found["accuracy"].value is None
     assert "no labels" in str(found["accuracy"].reason)
     assert len(found.per_example["class"]) == 30
+    factors = (clusters(30)[0], torch.zeros(30, 2))
+    assert trained.classify(factors)["accuracy"].value is None
 
 
 def test_a_model_that_infers_no_classes_is_refused() -> None:

@@ -22,7 +22,7 @@ class Classes(NamedTuple):
 
     labels: tuple[int, ...]  # of the classes
     log_probabilities: Tensor  # (N, classes)
-    label: Tensor | None  # (N,) labels of the data, if they have any
+    label: Tensor | None  # (N,) labels of the data, if they have one each
 
 
 def infers_classes(model: VAE, sampler: Sampler | None) -> bool:
@@ -62,7 +62,7 @@ def infer_classes(
         return found.cpu(), None if batch.label is None else batch.label.cpu()
 
     parts = each_example(model, source, batch_size, rows, "classify")
-    labels = [label for _, label in parts if label is not None]
+    labels = [label for _, label in parts if label is not None and label.dim() == 1]
     found = torch.cat([each for each, _ in parts])
     known = own.labels if own is not None else () if sampler is None else sampler.labels
     return Classes(known, found, torch.cat(labels) if labels else None)

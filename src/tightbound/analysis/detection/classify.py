@@ -38,10 +38,10 @@ class Classify(Analysis[Result]):
         from tightbound.inference.classes import infer_classes
         from tightbound.inference.fitting import chosen_sampler
 
-        model, n = trained.model, len(subject.examples)
+        model = trained.model
         found = infer_classes(model, subject.examples, chosen_sampler(trained.folder), seed=self.seed)
         labels, log_p = np.array(found.labels), found.log_probabilities.double().numpy()
-        chosen = log_p.argmax(1)
+        n, chosen = len(log_p), log_p.argmax(1)
         names = [model.schema.class_name(label) for label in found.labels]
         known = np.zeros(n, bool) if found.label is None else np.isin(found.label.numpy(), labels)
         rows = [[name, f"{(chosen == i).sum():,}"] for i, name in enumerate(names)]
