@@ -25,7 +25,7 @@ class Classify(Analysis[Result]):
     """
 
     name = "classify"
-    question = "Which class is each example?"
+    question = "Which class does each example belong to?"
     whole = True
     reported = False
     per_example = True

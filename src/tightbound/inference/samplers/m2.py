@@ -84,7 +84,7 @@ class M2Sampler(Sampler):
         return ((codes - self.mean) / self.std)[..., self._used]
 
     def options(self, n: int) -> Mapping[str, Any]:
-        """Return fixed epochs and a high learning rate: the bound says little about the error of the classifier."""
+        """Return fixed epochs and a high learning rate, since the bound says little about classification."""
         batch_size = min(250, max(16, n // 20))
         epochs = max(30, math.ceil(2000 * batch_size / n))
         warmup = epochs * n // batch_size // 20
