@@ -1,4 +1,4 @@
-"""Default parts of a model: what suits data of a shape and a domain."""
+"""Default components of a model for data of a shape and a domain."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.likelihoods.columns import FAMILIES
 
 COLUMNS = 100  # maximum number of columns of a table that gets a narrow network
-ONE_HOT = 2**16  # inputs of an encoder that sees levels one-hot, at most
+ONE_HOT = 2**16  # maximum number of inputs of an encoder that sees levels one-hot
 
 
 def latent(shape: tuple[int, ...]) -> int:
-    """Return the size of z."""
+    """Return the default size of z."""
     return 32 if _in_color(shape) else 16
 
 
 def network(shape: tuple[int, ...], latents: str | Latents) -> str:
-    """Return the architecture of encoder and decoder; that of images has more stages for larger ones."""
+    """Return the default architecture of encoder and decoder, with more stages for larger images."""
     if len(shape) == 3 and min(shape[1:]) >= 8:
         kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
         if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
@@ -37,12 +37,15 @@ def network(shape: tuple[int, ...], latents: str | Latents) -> str:
 
 
 def _in_color(shape: tuple[int, ...]) -> bool:
-    """Whether these are color images of 32 x 32 pixels or more."""
+    """Return whether the examples are color images of 32 x 32 pixels or more."""
     return len(shape) == 3 and shape[0] >= 3 and min(shape[1:]) >= 32
 
 
 def domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Domain:
-    """Return the domain to build a model for: that of the data, or one that a given part needs for the same numbers."""
+    """Return the domain that a model is built for.
+
+    It is the domain of the data, or a domain of the same numbers that the given likelihood or observation needs.
+    """
     spec = parse(likelihood) if isinstance(likelihood, str) else likelihood
     kinds = ("mixed",) if likelihood == "auto" else getattr(class_of(spec, trust), "domains", ())
     if isinstance(observation, Observation):
@@ -61,7 +64,7 @@ def domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Dom
 
 
 def likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
-    """Return p(x | z) for values of a domain."""
+    """Return the default likelihood for values of a domain."""
     if domain.kind == "levels" and len(shape) == 3:
         return "discretized-logistic(scale='shared')"
     defaults = {
@@ -76,10 +79,10 @@ def likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
 
 
 def observation(domain: Domain, shape: tuple[int, ...], likelihood: type) -> str:
-    """Return the observation for a class of likelihoods: unchanged data, binarized data, or dequantized data if the
-    likelihood is a density and the data are whole numbers.
+    """Return the default observation for a class of likelihoods.
 
-    If it gives each level of a vector a probability of its own, the levels may be categories and the encoder sees them
+    It leaves the data unchanged, binarizes them, or dequantizes whole numbers if the likelihood is a density. If the
+    likelihood gives each level of a vector its own probability, the levels may be categories, and the encoder sees them
     one-hot.
     """
     kinds = tuple(getattr(likelihood, "domains", ()))
@@ -96,6 +99,6 @@ def observation(domain: Domain, shape: tuple[int, ...], likelihood: type) -> str
 
 
 def class_of(spec: Any, trust: bool) -> type:
-    """Return the class of a likelihood that was given by name, as a class, or as an object."""
+    """Return the class of a likelihood given by name, as a class, or as an object."""
     given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
     return given if isinstance(given, type) else type(given)

@@ -108,9 +108,9 @@ def test_tables_that_differ_in_words_alone_have_other_fingerprints(tmp_path: Pat
         (
             TEXT,
             {"kinds": {"color": REAL}},
-            r"column 2 \(color\) holds words, such as 'blue', so it is no real numbers;",
+            r"column 2 \(color\) holds words, such as 'blue', so it cannot be real numbers;",
         ),
-        (TEXT, {"kinds": "real"}, r"color\) holds words, such as 'blue', so it is no 'real'"),
+        (TEXT, {"kinds": "real"}, r"color\) holds words, such as 'blue', so it cannot be 'real'"),
         (TEXT, {"kinds": {"n": "reel"}}, "did you mean 'real'"),
         (TEXT, {"kinds": {"color": "real"}}, r"\(color\) holds words, such as 'blue'"),
         (TEXT, {"kinds": {"size": "counts"}}, "outside counts"),

@@ -105,7 +105,7 @@ def test_regions_refuse_what_they_cannot_be_made_of() -> None:
     with pytest.raises(InputError, match="class 5 has 3 examples"):
         sampler.start_at(codes, 0, few)
     sampler.start_at(codes, 0, labels)
-    with pytest.raises(InputError, match=r"no region for class 3; known classes: 2, 5, 7"):
+    with pytest.raises(InputError, match=r"no class 3; known classes: 2, 5, 7"):
         sampler.of(3)
     with pytest.raises(InputError, match="class-regions"):
         make("sampler", "kernel", latent=2).of(3)
@@ -127,7 +127,7 @@ def test_a_region_sampled_from_a_run_is_mostly_of_its_class(trained: tb.Trained)
     right = classified_as(again.model, threes, 3, data.train, data.test)["generated"].value
     of_all = classified_as(again.model, again.sample(200), 3, data.train, data.test)["generated"].value
     assert right > 0.35 > 0.2 > of_all  # pyright: ignore
-    with pytest.raises(InputError, match="no region for class 11"):
+    with pytest.raises(InputError, match="no class 11"):
         again.sample(2, sampler="class-regions", label=11)
     with pytest.raises(InputError, match="fit 'class-regions'"):
         again.sample(2, label=3)

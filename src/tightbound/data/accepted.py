@@ -1,4 +1,4 @@
-"""Types of data that are accepted wherever data are."""
+"""Types of the data that tightbound reads."""
 
 from __future__ import annotations
 

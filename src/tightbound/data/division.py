@@ -1,4 +1,4 @@
-"""Division of training data into examples to train on and examples to validate on, and into labeled and others."""
+"""Division of training data into training and validation examples, and into labeled and unlabeled examples."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from tightbound.data.splits.indexed import Indexed, Subset
 
 
 def for_training(data: Data, settings: Settings, *, partial: bool) -> tuple[Split, Split | None]:
-    """Return the examples that a model is trained on, and those that it is validated on; None: there are none.
+    """Divide training data into training and validation examples.
 
     Args:
         data: Data to train on.
-        settings: Settings of the training, with the number of validation examples and the share of labels to keep.
+        settings: Training options: the number of validation examples, and the share of labels to keep.
         partial: Whether the model infers labels, so that -1 marks an example whose class is unknown. Such examples are
             set aside for validation before labeled ones.
 
+    Returns:
+        Training examples, and validation examples; None: there are none.
+
     Raises:
-        InputError: If no training examples would be left, labels are to be hidden and there are none, or the data come
-            from a loader.
+        InputError: If no training examples would be left, if there are no labels to hide, or if the data come from a
+            loader.
     """
     if settings.labels_fraction is not None:
         data = few_labels(data, settings.labels_fraction, settings.seed)
@@ -40,7 +43,7 @@ def for_training(data: Data, settings: Settings, *, partial: bool) -> tuple[Spli
 
 
 def few_labels(data: Data, fraction: float, seed: int) -> Data:
-    """Return the data with labels for a share of the training examples; the other labels become -1 (unknown).
+    """Keep a share of the labels of training examples, and replace the others by -1 (unknown).
 
     Args:
         data: Data whose labels are classes.
@@ -48,11 +51,11 @@ def few_labels(data: Data, fraction: float, seed: int) -> Data:
         seed: Random seed.
 
     Raises:
-        InputError: If the training examples have no class labels, or are not held with random access.
+        InputError: If the training examples have no class labels, or no random access.
     """
     numbers = class_numbers(data.train.labels)
     if numbers is None or not isinstance(data.train, Indexed):
-        raise InputError("labels_fraction= needs class labels of the training data, and these have none; leave it out")
+        raise InputError("the training data have no class labels, which labels_fraction= needs; leave it out")
     generator = torch.Generator().manual_seed(key_seed("labels", seed))
     order = torch.randperm(len(numbers), generator=generator)
     classes = numbers[numbers >= 0].unique()
@@ -78,8 +81,8 @@ class Relabeled(Subset):
         return map(self._relabeled, super().batches(plan, seed))
 
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
-        """See `Indexed.subset`; the base has other labels."""
-        return Indexed.subset(self, indices)
+        """See `Indexed.subset`."""
+        return Indexed.subset(self, indices)  # not a subset of the base, which has other labels
 
     def _relabeled(self, batch: Batch) -> Batch:
         assert self.labels is not None

@@ -25,10 +25,10 @@ from tightbound.data.columns import (
 )
 from tightbound.data.encoding import Seen, title
 
-RECURRING = 0.2  # share of the entries that hold the number that recurs in a "semicontinuous" column, at least
-SECOND = 0.25  # entries that hold the next most frequent number, at most, as a share of these
-_PROBLEMS = 12  # in a message
-_LISTED = 8  # rows in a message
+RECURRING = 0.2  # minimum share of entries that hold the most frequent number in a "semicontinuous" column
+SECOND = 0.25  # maximum frequency of the next most frequent number, relative to the most frequent one
+_PROBLEMS = 12  # maximum number of problems in a message
+_LISTED = 8  # maximum number of rows in a message
 
 
 @dataclass
@@ -40,12 +40,12 @@ class _Found:
     distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # for categories and a few numbers
     many: bool = False  # whether there are too many numbers to list
     frequent: float = np.nan  # the most frequent number of `first`
-    second: float = 0.0  # how often `first` holds the next most frequent number, as a share of that
-    times: int = 0  # how often the most frequent number occurs
+    second: float = 0.0  # frequency of the next most frequent number of `first`, relative to `frequent`
+    times: int = 0  # how often `frequent` occurs in the table
     words: tuple[str, ...] = ()
     missing: int = 0
-    odd: int = 0  # entries that the column of a model does not hold
-    shown: tuple[str, ...] = ()  # these entries, each once
+    odd: int = 0  # number of entries that the model's column cannot hold
+    shown: tuple[str, ...] = ()  # these entries, without repetition
     rows: tuple[int, ...] = ()  # the first rows that hold one, from 1
 
 
@@ -54,10 +54,10 @@ class Survey:
 
     A column without a declared kind holds categories if it holds words, and is binary if it holds only 0 and 1. It is
     "values" if it holds at most `MAX_VALUES` numbers that repeat `REPEATED` times on average, since a density on them
-    would grow without limit. Other columns of whole numbers from 0 on are "whole". Of the rest, a column is
-    "semicontinuous" if one number makes up a share of `RECURRING`, and no other one is nearly as frequent (`SECOND`),
-    as in rounded data; all others are real. If there are more than `MAX_OWN` columns of numbers, only columns that
-    always hold the same number are not real.
+    would grow without limit. Other columns of whole numbers from 0 on are "whole". Any other column is
+    "semicontinuous" if one number makes up a share of `RECURRING` and no other number is nearly as frequent (`SECOND`;
+    in rounded data, its neighbors are), and real otherwise. If there are more than `MAX_OWN` columns of numbers, all
+    are real except those that always hold the same number.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Survey:
             header: Names of the columns, if they are known.
             kinds: Declared kinds, by number of the column.
             name: Name of the data, in messages.
-            problems: What is known to be wrong with columns; it is reported with what the pass finds.
+            problems: Known problems of columns; they are reported with those that the pass finds.
             like: Whether the data are for a model that was trained on columns of these kinds.
             sample: Whether the rows are a part of the data, so that others may hold other numbers.
             absent: Columns of the model that the data lack.
@@ -100,7 +100,7 @@ class Survey:
         return bool(self._kinds) or any(found.words or found.missing for found in self._found)
 
     def add(self, x: np.ndarray, words: Words) -> None:
-        """Look at rows (B, D), NaN where an entry is missing."""
+        """Examine rows (B, D); NaN marks a missing entry."""
         if not self.size:
             self._found = [_Found() for _ in range(x.shape[1])]
         elif x.shape[1] != self.width:
@@ -132,7 +132,7 @@ class Survey:
                     self._problems[i] = str(error).removeprefix(f"{self._name}: ")
 
     def _compare(self, found: _Found, column: np.ndarray, words: tuple[str, ...] | None, own: Domain) -> None:
-        """Look for entries that the column of a model does not hold."""
+        """Record entries that the model's column cannot hold."""
         unknown = ~np.isnan(column) & ~encoding.held(column, own, words)
         odd, first = column[unknown], self.size - len(column) + 1
         found.rows = (*found.rows, *(np.flatnonzero(unknown)[:_LISTED] + first).tolist())[:_LISTED]
@@ -176,7 +176,7 @@ class Survey:
         return Domain("mixed", columns=found, plain=plain), self._notes(found)
 
     def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
-        """Return the domain of the table, and notes; `declared` is the domain of all columns of no declared kind."""
+        """Return the domain of the table, and notes; `declared` is the domain of columns without a declared kind."""
         columns = self._domains(declared)
         return Domain("mixed", columns=columns), self._unknown(columns) if self._like else self._notes(columns)
 
@@ -204,7 +204,9 @@ class Survey:
             words = found.words or tuple(map(encoding.as_word, found.distinct))
             if known not in (None, "categories"):
                 wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
-                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
+                raise InputError(
+                    f"{where} holds words, such as {words[0]!r}, so it cannot be {wanted}; use 'categories'"
+                )
             if kind != known:
                 declared = as_domain(kind)
                 codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
@@ -253,7 +255,7 @@ class Survey:
         if kind == "values":
             if found.many:
                 raise InputError(
-                    f"{where} has more than {MAX_VALUES} different numbers, the most that 'values' takes: use 'real'"
+                    f"{where} has more than {MAX_VALUES} different numbers, the maximum of 'values'; use 'real'"
                 )
             return as_domain(("values", found.distinct.tolist()))
         domain = as_domain(kind)
@@ -316,7 +318,7 @@ class Survey:
 
 
 def _most_frequent(values: np.ndarray) -> tuple[float, float]:
-    """Return the most frequent of values (N,), and how often the next one occurs, as a share of that."""
+    """Return the most frequent of values (N,), and the frequency of the next one relative to it."""
     distinct, times = np.unique(values, return_counts=True)
     order = np.argsort(-times, kind="stable")
     return float(distinct[order[0]]), float(times[order[1]] / times[order[0]]) if len(order) > 1 else 0.0

@@ -20,9 +20,9 @@ from tightbound.inference.samplers import Sampler
 class Classes(NamedTuple):
     """Inferred classes of N examples."""
 
-    labels: tuple[int, ...]  # of the classes
+    labels: tuple[int, ...]  # class labels, in the order of `log_probabilities`
     log_probabilities: Tensor  # (N, classes)
-    label: Tensor | None  # (N,) labels of the data, if they have one each
+    label: Tensor | None  # (N,) labels of the examples, if they have any
 
 
 def infers_classes(model: VAE, sampler: Sampler | None) -> bool:
@@ -33,17 +33,20 @@ def infers_classes(model: VAE, sampler: Sampler | None) -> bool:
 def infer_classes(
     model: VAE, source: Source, sampler: Sampler | None = None, *, seed: int = 0, batch_size: int = 500
 ) -> Classes:
-    """Return log q(y | x) of the model's classifier; or that of a latent sampler at the mean latent code.
+    """Infer the class of each example with the model's classifier, or with a latent sampler at the posterior mean.
 
     Args:
         model: The trained model.
-        source: Raw data.
+        source: Raw data of N examples.
         sampler: Latent sampler with classes, for a model that does not infer them itself.
-        seed: Random seed of observations that are random, such as binarization.
+        seed: Random seed for random observations, such as binarization.
         batch_size: Examples per batch.
 
+    Returns:
+        Class labels, log-probabilities (N, classes) in nats, and the labels of the examples.
+
     Raises:
-        CompositionError: If neither infers classes.
+        CompositionError: If neither the model nor the latent sampler infers classes.
     """
     own = model.context if isinstance(model.context, InferredLabels) else None
     if own is None and (sampler is None or not sampler.labels):

@@ -1,4 +1,4 @@
-"""Hurdle likelihood of numbers, one of which recurs: a probability of that number, and a density of all others."""
+"""Hurdle likelihood, where one number recurs: it has a probability, and all other numbers have a density."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ class Hurdle(ElementwiseLikelihood):
 
     Args:
         shape, features, network: As for `ElementwiseLikelihood`.
-        of: Family of the density f of real numbers, as an object constructed without a network, or as text. None: a
+        of: Likelihood of real numbers with density f, as an object constructed without a network, or as text. None: a
             Gaussian with a shared scale.
 
     Raises:
-        InputError: If there is no such family.
-        CompositionError: If the family has a network, another shape or coupled elements, or is no density of real
-            numbers.
+        InputError: If `of` names no likelihood.
+        CompositionError: If `of` has a network, another shape or coupled elements, or is not a density of real numbers.
 
     References:
         Some statistical models for limited dependent variables (Cragg 1971), https://doi.org/10.2307/1909582;
@@ -59,24 +58,24 @@ class Hurdle(ElementwiseLikelihood):
         self.of = of
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the distribution at the logit of P(x = 0), followed by the parameters of the density."""
+        """Return the distribution for raw outputs: the logit of P(x = 0), and then the parameters of the density."""
         axis = -1 - len(self.shape)
         logit, rest = raw.split([1, self.of.outputs], axis)
         return HurdleDistribution(logit.squeeze(axis), self.of.distribution(rest))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the logit of the share of zeros after adding one zero and one other number, and the density's fit."""
+        """Return the logit of the smoothed share of zeros, and the parameters that fit the density to other numbers."""
         zero = x == 0
-        logit = torch.logit((zero.sum(0).to(x) + 1) / (len(x) + 2))
+        logit = torch.logit((zero.sum(0).to(x) + 1) / (len(x) + 2))  # one zero and one other number are added
         return torch.cat([logit.unsqueeze(0), self.of.fit_marginals(cycled(x, ~zero))])
 
     def fit_learned(self, x: Tensor) -> None:
-        """Fit the density's parameters outside the network to the numbers that are not 0."""
+        """Fit the parameters of the density that the network does not predict to the numbers that are not 0."""
         self.of.fit_learned(cycled(x, x != 0))
 
 
 class HurdleDistribution(UncheckedDistribution):
-    """Distribution with probability sigmoid(logit) at 0, and otherwise a density.
+    """Distribution with probability sigmoid(logit) at 0, and a density of other numbers.
 
     Args:
         logits: Logits of P(x = 0), (...).

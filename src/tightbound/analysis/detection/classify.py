@@ -1,4 +1,4 @@
-"""Classes of examples, for models that learn classes from few labels."""
+"""Classification of examples, by models that learn classes from few labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Analysis[Result]):
-    """Infer the class of each example, with the probabilities of all classes.
+    """Infer the class of each example, and the probabilities of all classes.
 
     The model infers classes itself (context `inferred-labels`), or its latent sampler does (`m2`, `class-regions`).
     Values per example are the most probable class, its probability, and the probabilities of all classes. If the
@@ -45,9 +45,9 @@ class Classify(Analysis[Result]):
         names = [model.schema.class_name(label) for label in found.labels]
         known = np.zeros(n, bool) if found.label is None else np.isin(found.label.numpy(), labels)
         rows = [[name, f"{(chosen == i).sum():,}"] for i, name in enumerate(names)]
-        columns = ["class", "examples"]
+        columns = ["class", "predicted"]
         about = {
-            "accuracy": {"unit": "share", "description": "examples whose most probable class is right"},
+            "accuracy": {"unit": "share", "description": "share of examples whose most probable class is correct"},
             "log_loss": {"unit": "nats", "description": "mean of -log q(y|x) of the label; lower is better"},
         }
         about = {name: {**facts, "target": "classes of the examples"} for name, facts in about.items()}
@@ -59,7 +59,7 @@ class Classify(Analysis[Result]):
                 "accuracy": share(right, estimator="argmax of q(y|x)", **about["accuracy"]),
                 "log_loss": mean(-log_p[known, truth], estimator="sample mean", **about["log_loss"]),
             }
-            columns += ["labels", "of these, right (%)"]
+            columns += ["labeled", "recall (%)"]
             for i, row in enumerate(rows):
                 own = right[truth == i]
                 row += [f"{len(own):,}", f"{100 * own.mean():.1f}" if len(own) else "-"]

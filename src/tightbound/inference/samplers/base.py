@@ -25,8 +25,8 @@ class Sampler(Component, nn.Module, ABC):
         latent: Size of a latent code.
     """
 
-    infers_classes: ClassVar[bool] = False  # whether it learns classes of which few are known
-    labels: tuple[int, ...] = ()  # its classes, if it has any
+    infers_classes: ClassVar[bool] = False  # whether it learns classes from a few labels
+    labels: tuple[int, ...] = ()  # class labels, in the order of `log_probabilities`
 
     def __init__(self, latent: int = 1) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Sampler(Component, nn.Module, ABC):
         Args:
             codes: Latent codes.
             seed: Random seed.
-            labels: Classes (N,), for a sampler that depends on them; -1 is an unknown class.
+            labels: Class labels (N,), for a sampler with classes; -1 is an unknown class.
 
         Raises:
             InputError: If there are too few latent codes.
@@ -57,7 +57,7 @@ class Sampler(Component, nn.Module, ABC):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Return the arguments that suit latent codes (N, latent), for those that a user leaves out."""
+        """Return default arguments that suit latent codes (N, latent)."""
         return {}
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Sampler(Component, nn.Module, ABC):
         raise InputError(f"{self._without_classes} to sample class {label}")
 
     def log_probabilities(self, codes: Tensor) -> Tensor:
-        """Return the log-probability (N, classes) of each class, in the order of `labels`, at latent codes (N, latent).
+        """Return log-probabilities (N, classes) of classes given latent codes (N, latent), in the order of `labels`.
 
         Raises:
             InputError: If the sampler has no classes.
@@ -86,7 +86,7 @@ class Sampler(Component, nn.Module, ABC):
 
     @property
     def trains(self) -> Trainable | None:
-        """The module that is trained by gradients after `start_at`; None: there is no such training."""
+        """Module to train by gradients after `start_at`; None: `start_at` fits all parameters."""
         return None
 
     def inputs(self, codes: Tensor) -> Tensor:
@@ -94,12 +94,12 @@ class Sampler(Component, nn.Module, ABC):
         return codes
 
     def options(self, n: int) -> Mapping[str, Any]:
-        """Return the options of that training on n latent codes that differ from the defaults."""
+        """Return the training options of `trains` that differ from the defaults, for n latent codes."""
         return {"batch_size": min(256, n)}
 
     @property
     def objective(self) -> Objective:
-        """The objective of that training."""
+        """Objective of the training of `trains`."""
         return ELBO()
 
     @property
@@ -119,5 +119,5 @@ class DensitySampler(Sampler):
         return self.distribution().log_prob((codes - self.mean) / self.std) - self.std.log().sum()
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """Return draws (n, latent)."""
+        """Draw standardized latent codes (n, latent)."""
         return draw(self.distribution(), (n,), noise)

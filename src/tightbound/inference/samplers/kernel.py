@@ -15,11 +15,13 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class Kernel(DensitySampler):
-    """Latent sampler with a kernel density, an equal mixture of N(c_n, (h s)^2) over codes c_n with scale s.
+    """Latent sampler with a Gaussian kernel density estimate.
+
+    The density is a mixture of N(c_n, (h s)^2) with equal weights, for latent codes c_n with standard deviation s.
 
     Args:
         latent: Size of a latent code.
-        exemplars: Maximum number of latent codes to keep, picked at random.
+        exemplars: Maximum number of latent codes to keep, chosen at random.
         bandwidth: Bandwidth h; None: Scott's rule, N^(-1 / (latent + 4)).
 
     References:
@@ -37,7 +39,7 @@ class Kernel(DensitySampler):
     log_weights: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Keep latent codes, picked at random."""
+        """Keep latent codes chosen at random."""
         super().start_at(codes, seed)
         generator = torch.Generator().manual_seed(key_seed("kernel", seed))
         kept = codes[torch.randperm(len(codes), generator=generator)[: len(self.codes)]]

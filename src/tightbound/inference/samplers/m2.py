@@ -27,19 +27,19 @@ from tightbound.priors import StandardNormal
 
 
 class M2Sampler(Sampler):
-    """Latent sampler with a second VAE that has a class variable, for data of which few have labels (M1+M2).
+    """Latent sampler with a second VAE that has a class variable, for data with few labels (M1+M2).
 
-    A latent code z of the first VAE (M1) is drawn from p(z | y, u), with the class y from p(y) and u from N(0, I). The
-    model is M2, trained by the objective of that name: unknown classes are inferred by a classifier q(y | z). Latent
-    dimensions that M1 does not use are left out, and drawn from a Gaussian.
+    The class y is drawn from p(y), u from N(0, I), and the latent code z of the first VAE (M1) from p(z | y, u). The
+    second VAE (M2) is trained with the objective `m2`, where a classifier q(y | z) infers unknown classes. Latent
+    dimensions that M1 does not use are left out of M2 and drawn from a Gaussian.
 
     Args:
         latent: Size of a latent code.
-        labels: The classes, whole numbers; by default those of the data.
-        active: The latent dimensions that M1 uses; (): all of them.
+        labels: Class labels, whole numbers (default: the class labels of the data).
+        active: Latent dimensions that M1 uses; (): all of them.
         inner: Size of u.
         hidden: Widths of the hidden layers of all networks.
-        noise: Standard deviation of the noise that is added to the classifier's input in training.
+        noise: Standard deviation of the noise added to the classifier's input in training.
         alpha, share: As for the objective `m2`.
 
     References:
@@ -63,7 +63,7 @@ class M2Sampler(Sampler):
         self.labels = tuple(label for label in labels if label != UNKNOWN)
         self._objective = M2(alpha, share)
         self._used = list(active) or list(range(self.latent))
-        self._label: int | None = None  # the position of the class to draw; None: any
+        self._label: int | None = None  # index of the class to draw; None: draw classes from p(y)
         size, network = len(self._used), MLP(tuple(hidden))
         classes = max(1, len(self.labels))
         inner = whole("inner", inner, least=1)
@@ -97,13 +97,16 @@ class M2Sampler(Sampler):
         return self._objective
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Set mean and scale.
+        """Set mean and scale from latent codes (N, latent).
 
         Raises:
-            InputError: If no class is known.
+            InputError: If no example has a class label.
         """
         if labels is None or not self.labels:
-            raise InputError("latent sampler 'm2' needs class labels of some examples, and these have none")
+            raise InputError(
+                "the examples have no class labels, and latent sampler 'm2' needs labels of some of them; pass labels "
+                "of some examples, or fit another latent sampler"
+            )
         super().start_at(codes, seed)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
@@ -129,7 +132,7 @@ class M2Sampler(Sampler):
         return one
 
     def log_probabilities(self, codes: Tensor) -> Tensor:
-        """Return log q(y | z) (N, classes) at latent codes (N, latent)."""
+        """Return log q(y | z) (N, classes) for latent codes z (N, latent)."""
         seen = self.vae.observe(Batch(self.inputs(codes)), Noise("m2"), context=False)
         return self._context.log_probabilities(seen)
 

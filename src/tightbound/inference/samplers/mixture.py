@@ -25,7 +25,8 @@ class GaussianMixture(DensitySampler):
         latent: Size of a latent code.
         components: Number of components K. Without arguments, `fit_sampler` chooses the entry of `TRIED` with the
             highest log-density of held-out codes.
-        covariance: "full", or "diagonal", which needs fewer codes; chosen with the number of components.
+        covariance: "full", or "diagonal", which needs fewer latent codes. Without arguments, it is chosen together with
+            `components`.
 
     References:
         From variational to deterministic autoencoders (Ghosh et al. 2020), Section 4, https://arxiv.org/abs/1903.12436
@@ -35,7 +36,7 @@ class GaussianMixture(DensitySampler):
         (1, "diagonal"), (1, "full"), (20, "diagonal"), (3, "full"), (10, "full"), (30, "full")
     )  # fmt: skip
 
-    LARGE: ClassVar[int] = 300  # latent dimensions with more of which no full covariance is tried
+    LARGE: ClassVar[int] = 300  # maximum number of latent dimensions for which full covariances are tried
 
     def __init__(self, latent: int = 1, components: int = 10, covariance: Covariance = "full") -> None:
         super().__init__(latent)
@@ -53,9 +54,9 @@ class GaussianMixture(DensitySampler):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Return the components and covariance that suit a held-out fifth of the codes best, of at most 2,500."""
+        """Return the components and covariance with the highest log-density of held-out latent codes."""
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
-        some = codes[order[:2500]]
+        some = codes[order[:2500]]  # enough to choose by, and fast
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
         scores: dict[tuple[int, Covariance], float] = {}
         for components, covariance in cls.TRIED:
@@ -68,7 +69,11 @@ class GaussianMixture(DensitySampler):
         return {"components": components, "covariance": covariance}
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Fit the mixture."""
+        """Fit the mixture to latent codes (N, latent).
+
+        Raises:
+            InputError: If there are no more latent codes than components.
+        """
         super().start_at(codes, seed)
         if len(codes) <= self.components:
             raise InputError(f"{self.components} components need more than {len(codes)} examples; use fewer components")

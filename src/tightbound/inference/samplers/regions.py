@@ -1,4 +1,4 @@
-"""Latent sampler by class, to sample one class from a model that was trained without labels."""
+"""Latent sampler with classes, to sample one class from a model that was trained without labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tightbound.inference.samplers.mixture import GaussianMixture, fit_mixture
 
 
 class ClassRegions(GaussianMixture):
-    """Latent sampler with a Gaussian mixture per class, weighted by the fraction of the class.
+    """Latent sampler with a Gaussian mixture per class, weighted by the share of the class.
 
     Args:
         latent: Size of a latent code.
         components: Number of components per class.
-        labels: The classes, whole numbers; by default those of the data.
+        labels: Class labels, whole numbers (default: the class labels of the data).
     """
 
     def __init__(self, latent: int = 1, components: int = 3, labels: Sequence[int] = ()) -> None:
@@ -30,7 +30,7 @@ class ClassRegions(GaussianMixture):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Leave the arguments as they are: each class has its own codes."""
+        """Return no arguments: the defaults suit all latent codes."""
         return {}
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
@@ -42,7 +42,7 @@ class ClassRegions(GaussianMixture):
         if labels is None or labels.dim() != 1 or labels.is_floating_point() or len(labels) != len(codes):
             given = "none" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
             raise InputError(
-                f"class-regions needs class labels, whole numbers (N,), and was given {given}; pass class labels"
+                f"'class-regions' needs class labels, whole numbers (N,), and was given {given}; pass class labels"
             )
         super(GaussianMixture, self).start_at(codes, seed)
         standard = ((codes - self.mean) / self.std).double()
@@ -50,8 +50,8 @@ class ClassRegions(GaussianMixture):
             own = standard[labels == label]
             if len(own) <= self.each:
                 raise InputError(
-                    f"class {label} has {len(own)} examples, and {self.each} components need more; use fewer, "
-                    "or leave out the class: 'class-regions(labels=(...))'"
+                    f"class {label} has {len(own)} examples, and {self.each} components need more; use fewer "
+                    "components, or leave out the class: 'class-regions(labels=(...))'"
                 )
             log_weights, loc, scale_tril = fit_mixture(own, self.each, seed)
             rows = self._rows(i)
@@ -60,7 +60,7 @@ class ClassRegions(GaussianMixture):
             self.scale_tril[rows].copy_(scale_tril)
 
     def log_probabilities(self, codes: Tensor) -> Tensor:
-        """Return the log-probability (N, classes) of each class at latent codes (N, latent), by Bayes' rule."""
+        """Return the log-probability (N, classes) of each class given latent codes (N, latent), by Bayes' rule."""
         standard = ((codes - self.mean) / self.std).unsqueeze(-2)
         components = MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
         joint = self.log_weights + components.log_prob(standard)
@@ -74,7 +74,7 @@ class ClassRegions(GaussianMixture):
         """
         if label not in self.labels:
             there = ", ".join(map(str, self.labels))
-            raise InputError(f"there is no region for class {label}; known classes: {there}")
+            raise InputError(f"there is no class {label}; known classes: {there}")
         rows, one = self._rows(self.labels.index(label)), GaussianMixture(self.latent, self.each).to(self.loc)
         for name in ("mean", "std"):
             getattr(one, name).copy_(getattr(self, name))

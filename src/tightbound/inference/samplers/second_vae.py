@@ -15,7 +15,7 @@ from tightbound.priors import StandardNormal
 
 
 class SecondVAE(Sampler):
-    """Latent sampler with a second VAE on the codes of the first: z is drawn from p(z | u), and u from N(0, I).
+    """Latent sampler with a second VAE on latent codes z of the first: u is drawn from N(0, I), and z from p(z | u).
 
     Args:
         latent: Size of a latent code.
@@ -41,5 +41,5 @@ class SecondVAE(Sampler):
         return (codes - self.mean) / self.std
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """Return draws (n, latent)."""
+        """Draw standardized latent codes (n, latent)."""
         return draw(self.vae.generate(n, noise), (), noise)
