@@ -71,8 +71,8 @@ class Composition:
     """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)". Default: as the
     objective has it (1 for elbo)."""
     sampler: _Component = "auto"
-    """Latent sampler to fit to the latent codes after training, from which samples then come: gaussian-mixture, flow,
-    vae, m2, ...; prior: none; auto: a Gaussian mixture if the prior does not match the codes of validation examples."""
+    """Latent sampler to fit after training and to sample from: gaussian-mixture, flow, vae, m2, ...; prior: none;
+    auto: a Gaussian mixture if the prior does not match the latent codes of validation examples."""
     start_at_data: bool = True
     """Initialize the decoder's output bias to the marginals of the training data."""
     levels: _Int = None
@@ -83,8 +83,8 @@ class Composition:
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order, or one for all: "visits='counts', city='categories',
     grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 distinct numbers that repeat 20
-    times on average are "values", other whole numbers from 0 on are "whole", other numbers of which one recurs in a
-    fifth of the rows are "semicontinuous", and all other numbers are real."""
+    times on average are "values", other whole numbers from 0 on are "whole", other numbers are
+    "semicontinuous" if one of them recurs in at least a fifth of the rows, and real otherwise."""
     labels: Annotated[str | None, "COLUMN"] = None
     """Column of a table, or of AnnData's obs, that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()

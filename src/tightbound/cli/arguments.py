@@ -245,11 +245,11 @@ class FitSampler(OnData):
 
     sampler: Annotated[str, tyro.conf.arg(metavar="COMPONENT")] = "gaussian-mixture"
     """Latent sampler: gaussian-mixture, kernel, flow, vae (a second VAE), class-regions (for labeled data) or m2 (for
-    few labels), with arguments if you like: "gaussian-mixture(components=20)"."""
+    few labels), optionally with arguments: "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
     """Split whose latent codes the sampler is fitted to."""
     epochs: _Whole = None
-    """Epochs of a latent sampler that is trained by gradients (flow, vae, m2). Default: as the sampler has it."""
+    """Epochs of a latent sampler that is trained by gradients (flow, vae, m2). Default: the sampler's own."""
 
 
 @dataclass(frozen=True)

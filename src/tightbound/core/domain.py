@@ -24,7 +24,7 @@ class Domain:
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
     values: a few distinct numbers, in order, or a single one; whole: the integers 0, 1, 2, ..., which measure (an age,
-    a weight) rather than count; semicontinuous: real numbers, of which one, the atom, has a probability of its own
+    a weight) rather than count; semicontinuous: real numbers one of which, the atom, has a probability
     (rain, with many days of exactly 0); mixed: each column of a table has its own domain, and values may be missing
     (NaN).
 

@@ -194,7 +194,7 @@ class Observation(Component, nn.Module, ABC):
         """Convert targets, or means of targets, to the units of the raw data."""
 
     def deviations(self, x: Tensor) -> Tensor:
-        """Return the distance of raw data (..., *shape) from the mean of the training data in standard deviations.
+        """Return how many standard deviations raw data (..., *shape) lie above the mean of the training data.
 
         It is 0 where the model does not standardize the data.
         """

@@ -283,7 +283,7 @@ class UncheckedDistribution(Distribution):
 
 
 def cycled(x: Tensor, chosen: Tensor) -> Tensor:
-    """Return x (N, *shape) with the values of each element that are not chosen replaced by chosen ones in turn."""
+    """Replace values of x (N, *shape) that are not chosen by the chosen values of the same element, in turn."""
     out = x.flatten(1).clone() if x.dim() > 1 else x.clone().unsqueeze(1)
     for column, own in zip(out.unbind(1), chosen.reshape(out.shape).unbind(1), strict=True):
         given = column[own]

@@ -1,4 +1,4 @@
-"""Columns of tables: kinds that are declared, and rows as they are stored, with words as categories."""
+"""Columns of tables: declared kinds, and rows as they are stored, with words as categories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tightbound.core.errors import InputError, suggestion
 from tightbound.data import encoding
 from tightbound.data.encoding import is_number, title
 
-LEARNED = ("categories", "values", "semicontinuous")  # kinds that need no words or numbers: the data tell them
+LEARNED = ("categories", "values", "semicontinuous")  # kinds whose words or numbers may be learned from the data
 MAX_CATEGORIES = 256
 MAX_VALUES = 32  # distinct numbers in a "values" column, at most
 REPEATED = 20  # rows for each number of a "values" column, on average
@@ -66,7 +66,7 @@ def constant(x: np.ndarray) -> np.ndarray:
 
 
 def unbounded(x: np.ndarray) -> dict[str, Any]:
-    """Return options of `open` for x (N, D) that bound no column by what it holds: real, unless it is constant."""
+    """Return options of `open` for x (N, D) under which every column is real unless it is constant."""
     alike = constant(x)
     if not alike.any():
         return {"domain": "real"}

@@ -83,7 +83,7 @@ class Data:
         Args:
             validation_size: Number of validation examples to take; 0 takes none and returns None in their place.
             seed: Seed of the permutation.
-            keep_labeled: Take labeled examples only if there are too few others, whose label is -1.
+            keep_labeled: Take labeled examples only if there are too few unlabeled ones (label -1).
 
         Raises:
             InputError: If no training examples would be left, or the data come from a loader.
@@ -172,7 +172,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
 
 
 def _ranges(x: np.ndarray, train: Split, columns: Sequence[Domain]) -> tuple[tuple[float, float], ...]:
-    """Return the smallest and the largest number of each column of the training rows; () if a column has none.
+    """Return the smallest and largest number of each column of the training rows; () if a column has none.
 
     In a "semicontinuous" column the number that recurs does not count, unless it is the only one.
     """

@@ -1,4 +1,4 @@
-"""Accepted forms of data: what `fit` trains on and what a trained model is asked about."""
+"""Accepted forms of data: training data, and examples for a trained model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def training_data(
         validation: Validation data, in any form; None: `Data.held_out` takes them from the training split.
         test: Test data, in any form, or the share of a file to set aside for testing.
         like: Encode the values as this model needs them, with columns and labels by its names; None: infer all.
-        partial: Whether the model infers labels that are missing, so that they become -1.
+        partial: Whether the model infers missing labels, so that they become -1.
         **options: Options of `open`: levels, domain, kinds, resize, gray, labels, ignore, id, limits.
 
     Raises:
@@ -141,7 +141,7 @@ def examples(
         schema: Names that the model knows, `model.schema`: columns of a table are taken by name, and labels that are
             words get the numbers of their classes.
         closed: Whether the model is conditional on the class, so that it needs to know each.
-        partial: Whether the model infers labels that are missing, so that they become -1.
+        partial: Whether the model infers missing labels, so that they become -1.
         name: Name of the data in messages.
 
     Raises:

@@ -81,16 +81,16 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
 
 
 def _is_known(label: Any, classes: Sequence[str]) -> bool:
-    """Return whether a label is neither missing nor the word -1, or a number below 0 that stands for no class name."""
+    """Return whether a label is known: not missing, not the word "-1", and not negative if classes have names."""
     return not (label is None or label != label or label == str(UNKNOWN) or (bool(classes) and label < 0))
 
 
 def _completed(labels: Labels, known: np.ndarray) -> Labels:
-    """Return labels of the examples that a mask (N,) marks as labels of all examples; the others are unknown, -1."""
+    """Extend labels of the examples that a mask (N,) marks to all examples; the other labels are -1 (unknown)."""
     found = labels.values
     if found is None or not len(found) or found.is_floating_point():
-        held = "no labels" if found is None or not len(found) else "labels that are no classes"
-        raise InputError(f"the examples have {held}; needed: a class for some of them, and no label for the others")
+        held = "no labels" if found is None or not len(found) else "labels that are not classes"
+        raise InputError(f"the examples have {held}; give a class for some of them, and no label for the others")
     values = torch.full((len(known),), UNKNOWN)
     values[torch.from_numpy(known)] = found
     n = int((~known).sum())

@@ -82,7 +82,7 @@ class Options:
     schema: Schema = UNNAMED  # the names that a model knows, by which columns and labels are recognized
     like: bool = False  # read like the data of a model: what it does not know is missing or ignored, with a warning
     closed: bool = False  # whether the model is conditional on the class, so that it needs to know each
-    partial: bool = False  # whether the model infers labels that are missing, which become -1
+    partial: bool = False  # whether the model infers missing labels, which become -1
 
     @property
     def for_images(self) -> bool:

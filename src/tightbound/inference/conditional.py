@@ -24,7 +24,7 @@ from tightbound.inference.infer import Values, contexts
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
-FAR = 10  # standard deviations from the mean beyond which a given value is unlike the training data
+FAR = 10  # given values more standard deviations than this from the mean are far from the training data
 FEW = 100  # a smaller effective number of latent codes makes rows too similar
 
 
@@ -85,10 +85,10 @@ def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
 
 
 def check_given(model: VAE, given: Mapping[Any, Any], names: Sequence[Any], row: Tensor) -> None:
-    """Check the given values in a row (D,) that was read; a warning names those that are far from the training data.
+    """Check the given values in a row (D,), and warn about values that are far from the training data.
 
     Raises:
-        InputError: If a given value is NaN in this row: its column cannot hold it.
+        InputError: If a given value is NaN in the row, because its column cannot hold it.
     """
     domain = model.observation.source
     far = model.observation.deviations(row.view(model.shape).to(model.device)).flatten().cpu()
@@ -100,7 +100,7 @@ def check_given(model: VAE, given: Mapping[Any, Any], names: Sequence[Any], row:
         if abs(far[i]) > FAR:
             warnings.warn(
                 f"given= has {value!r} for column {name!r}, which is {abs(far[i]):,.0f} standard deviations from the "
-                "mean of the training data: few or no training rows are like this",
+                "mean of the training data; few or no training rows have such a value",
                 stacklevel=2,
             )
 
@@ -139,8 +139,8 @@ def sample_given(
         batch_size: Latent codes per batch.
 
     Raises:
-        CompositionError: If the model is not of a table, or completes rows, or its likelihood couples the columns.
-        InputError: If no entry is given, or the given entries are impossible, or the context is not one value.
+        CompositionError: If the model is not a model of whole rows of a table, or its likelihood couples columns.
+        InputError: If no entry is given, the given entries are impossible, or `context` has several values.
     """
     completes = model.context is not None and model.context.completes
     if not model.is_table or completes or not model.likelihood.elementwise:

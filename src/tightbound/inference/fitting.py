@@ -26,8 +26,8 @@ from tightbound.training.signals import Interrupted, stop_on_signals
 from tightbound.training.trainer import Stage
 from tightbound.training.weights import load_stage
 
-ACTIVE = 0.01  # variance of posterior means over examples, above which a latent dimension is in use
-DRAWS = 8  # latent codes of each example for a sampler that is trained by gradients
+ACTIVE = 0.01  # variance of posterior means over examples above which a latent dimension counts as active
+DRAWS = 8  # latent codes drawn per example to train a sampler by gradients
 
 
 def fit_sampler(
@@ -53,7 +53,7 @@ def fit_sampler(
         source: Examples, usually the training split.
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
         epochs: Epochs for a sampler that is trained by gradients; None: its default.
-        minutes: Longest time for that training, in minutes; None: 20, if its epochs are not fixed.
+        minutes: Maximum training time in minutes; None: 20 if the number of epochs is not fixed, otherwise no limit.
         seed: Random seed.
         default: Use it wherever samples are drawn, unless another source is asked for. A sampler that was the default
             before stays it.
@@ -100,7 +100,7 @@ def fit_sampler(
 
 
 def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunFolder, stage: str, quiet: bool) -> None:
-    """Train a sampler by gradients, for as long as held-out codes need if settings leave it open."""
+    """Train a sampler by gradients; with auto epochs, held-out latent codes decide when to stop."""
     trains, objective = sampler.trains, sampler.objective
     assert trains is not None
     train, held_out = (
@@ -126,7 +126,7 @@ def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunF
 
 
 class DrawnCodes(ArraySplit):
-    """Latent codes of examples, of each of which an epoch takes one of several draws (N, draws, size)."""
+    """Latent codes (N, draws, size): each epoch takes one of several draws for each example."""
 
     def __init__(self, draws: Tensor, labels: Tensor | None = None) -> None:
         super().__init__(draws[:, 0].numpy(), labels)

@@ -199,7 +199,8 @@ class Inference:
                 "m2" if only few labels are known, for `sample(sampler="m2", label=3)`.
             data: Examples to whose latent codes the density is fitted; None: the training split.
             epochs: Epochs for a sampler that is trained by gradients; None: its default.
-            minutes: Longest time for that training, in minutes; None: 20, if its epochs are not fixed.
+            minutes: Maximum training time in minutes; None: 20 if the number of epochs is not fixed, otherwise no
+                limit.
             seed: Random seed.
             default: Let `sample` use it unless it is told otherwise.
             quiet: Show no progress.
@@ -274,7 +275,7 @@ class Inference:
 
         Raises:
             InputError: If the model lacks a column, or the column cannot hold the value.
-            CompositionError: If the model is not of a table, completes rows, or its likelihood couples columns.
+            CompositionError: If the model is not a model of whole rows of a table, or its likelihood couples columns.
         """
         codes = self._source(sampler, None, 1.0, None)
         row = given_row(self.model, given)

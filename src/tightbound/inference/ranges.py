@@ -12,14 +12,14 @@ from tightbound.core.model import VAE
 
 
 def in_range(x: Tensor, model: VAE, given: Container[str] = ()) -> Tensor:
-    """Return rows (N, D) with numbers moved into the range of their column in the training data, if it is known.
+    """Move the numbers of rows (N, D) into the range of their column in the training data, if it is known.
 
-    The range of a "semicontinuous" column is that of its other numbers, so that a draw beyond it does not become the
-    number that recurs.
+    The range of a "semicontinuous" column leaves out the number that recurs, so that draws beyond the range do not
+    become that number.
 
     Args:
         x: Rows, in the units of the data.
-        model: The model that they come from.
+        model: The model that generated the rows.
         given: Columns whose entries stay as they are.
     """
     known, columns = model.schema, model.observation.source.columns

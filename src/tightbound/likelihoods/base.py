@@ -97,10 +97,10 @@ class ElementwiseLikelihood(Likelihood):
 
 
 def check_part(of: object, shape: tuple[int, ...], name: str) -> None:
-    """Raise an error unless a family can be a part of another likelihood of this name and shape.
+    """Raise an error unless a likelihood can be part of the likelihood with this name and shape.
 
     Raises:
-        InputError: If it is no family of independent elements.
+        InputError: If it is not a likelihood with independent elements.
         CompositionError: If it has a network, another shape, coupled elements or `library=True`.
     """
     if not isinstance(of, ElementwiseLikelihood):
@@ -113,7 +113,7 @@ def check_part(of: object, shape: tuple[int, ...], name: str) -> None:
         )
     if of.given:
         raise CompositionError(
-            f"a {name} cannot divide a total, and this {type(of).__name__} has library=True; leave it out"
+            f"this {type(of).__name__} has library=True, and a {name} cannot use an example's total; leave out library="
         )
 
 

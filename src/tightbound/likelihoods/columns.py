@@ -49,7 +49,7 @@ class Columns(Likelihood):
             bernoulli, categorical, negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind,
             {"real": "gaussian"}, or one per column (None: the default for its kind). The family of a "values" column is
             a distribution of the positions of its numbers, which are levels. The family of a "semicontinuous" column is
-            the density of its numbers other than the one that recurs, which is 0 in the targets; see `Hurdle`.
+            the density of all numbers except the one that recurs, which is 0 in the target; see `Hurdle`.
 
     Raises:
         InputError: If a kind or family is unknown.
@@ -147,7 +147,7 @@ class Columns(Likelihood):
 
 
 def _alike(column: Domain) -> Domain:
-    """Return the domain that columns of one family share: positions of a few numbers, 0 for a number that recurs."""
+    """Return the domain of a column in the target, which columns of one family share."""
     if column.kind == "values":
         return Domain("levels", column.levels)
     return Domain("semicontinuous", atom=0.0) if column.kind == "semicontinuous" else column

@@ -29,8 +29,8 @@ class Table(Observation):
     [0, 1], one-hot categories, and then the mask. Missing numbers are filled in by their means given the known ones, in
     a factor analysis of the training data. In the target, real columns are standardized and missing values are masked,
     so that p(x | z) and the measure integrate them out. A "semicontinuous" column becomes (x - a) / std, where a is the
-    number that recurs: it is exactly 0 in the target, and has a probability in any unit, whereas other numbers have a
-    density in the data's units.
+    number that recurs: a is exactly 0 in the target. It has a probability, which depends on no unit; other numbers have
+    a density in the data's units.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
@@ -104,7 +104,7 @@ class Table(Observation):
         return -self.std.log()
 
     def log_det(self, seen: Batch) -> Tensor | float:
-        """See `Observation.log_det`; a number that recurs has a probability, which does not depend on the unit."""
+        """See `Observation.log_det`; a number that recurs has a probability, which depends on no unit."""
         dense = ~(self.recurring & (seen.x == 0))
         return super().log_det(replace(seen, mask=dense if seen.mask is None else seen.mask & dense))
 
@@ -164,7 +164,7 @@ class Table(Observation):
         return target * self.std + self.mean
 
     def deviations(self, x: Tensor) -> Tensor:
-        """See `Observation.deviations`; it is 0 for columns that the encoder does not see standardized."""
+        """See `Observation.deviations`; 0 for columns that the encoder does not see standardized."""
         measured = torch.tensor([column.kind in MEASURED for column in self.source.columns], device=x.device)
         return ((x - self.center) / self.unit) * measured
 

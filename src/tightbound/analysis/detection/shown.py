@@ -36,14 +36,14 @@ def most_often(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[st
 
 
 def left_out(index: Array, examples: Split, most: int = 8) -> list[str]:
-    """Return a sentence about examples with entries that the model cannot hold, which no score counts."""
+    """Return a sentence about examples with entries that the model cannot hold, which scores leave out."""
     unknown = examples.unknown_entries(torch.from_numpy(index))
     rows = [] if unknown is None else examples.titles(torch.from_numpy(index[unknown > 0]))
     if not rows:
         return []
     hold, they = ("holds", "it is") if len(rows) == 1 else ("hold", "they are")
     return [
-        f"{listed(rows, most)} {hold} entries that the model cannot hold, to which it gives no probability, so {they} "
+        f"{listed(rows, most)} {hold} entries that the model cannot hold, which have probability 0, so {they} "
         "among the most unusual; the scores leave these entries out (column unknown_entries of the values per example)."
     ]
 

@@ -24,8 +24,8 @@ def independent(train: Batch, test: Batch, domain: Domain) -> Array:
     """Return what observed test examples cost if the elements of x are independent, nats (N,) in the target's measure.
 
     Each element has the marginal of the observed training examples: smoothed frequencies (Jeffreys) if it is discrete,
-    else a Gaussian; a number that recurs (0 in the target) has a frequency, beside a Gaussian of the others. Missing
-    elements cost nothing.
+    else a Gaussian. A number that recurs (0 in the target) has a frequency, and the other numbers have a Gaussian.
+    Missing elements cost nothing.
     """
     x, new = train.x.flatten(1).double(), test.x.flatten(1).double()
     columns = domain.columns or (domain,) * x.shape[1]

@@ -336,7 +336,7 @@ def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[
 
 
 def _inside(x: Tensor, trained: Trained, out: Path, given: Container[str] = ()) -> Tensor:
-    """Return rows for a table with numbers moved into the range of the training data, but for the given columns."""
+    """Move the numbers of rows of a table into the range of the training data, except in the given columns."""
     return in_range(x, trained.model, given) if out.suffix in TABLES else x
 
 

@@ -1,1 +1,1 @@
-"""Ways to read examples in batches: by position, in groups, by worker processes, from loaders and as streams."""
+"""Splits of a data set, read in batches: by position, in groups, by worker processes, from loaders and streams."""

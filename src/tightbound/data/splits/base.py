@@ -142,9 +142,9 @@ class Split(ABC):
     ) -> Iterator[Batch]: ...
 
     def held_out(self, validation: int, seed: int, *, keep_labeled: bool = False) -> tuple[Split, Split]:
-        """Return the split without some of its examples, and these, for validation.
+        """Return the other examples for training, and some examples for validation.
 
-        With `keep_labeled`, labeled examples are taken only if there are too few others, whose label is -1.
+        With `keep_labeled`, labeled examples are taken only if there are too few unlabeled ones (label -1).
 
         Raises:
             InputError: If there are too few, or no way to take some out.

@@ -1,1 +1,1 @@
-"""Tables: text, Parquet and data frames; what their cells and columns mean; typed columns as arrays."""
+"""Readers of tables: text, Parquet and data frames, with the meaning of their cells and columns."""

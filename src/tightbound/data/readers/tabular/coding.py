@@ -1,4 +1,4 @@
-"""How rows of a table become x: what its columns, arrays or images have in common, and how they are stored."""
+"""Conversion of the rows of a table to x: columns, arrays or images of one shape and domain."""
 
 from __future__ import annotations
 

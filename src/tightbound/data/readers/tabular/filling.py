@@ -1,4 +1,4 @@
-"""A table as text with its gaps filled, and every other cell as it was written."""
+"""Tables as text with their gaps filled, and all other cells as they were written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = Mapping[int, Mapping[str, float | str]]  # values for cells: by row, co
 
 
 def filled(path: Path, options: Options, values: Sequence[Values], lead: str | None = None) -> tuple[str, int]:
-    """Return the text of a table with other values in some cells, and their number. Other lines stay as they are.
+    """Replace the values of some cells of a table as text; all other lines stay as they are.
 
     Args:
         path: The file.
@@ -27,6 +27,9 @@ def filled(path: Path, options: Options, values: Sequence[Values], lead: str | N
         values: Values for gaps and other cells to replace. Several sets give as many tables, one below the other, with
             one header.
         lead: Name of a first column, which numbers these tables from 1. Default: no such column.
+
+    Returns:
+        The text, and the number of replaced values per table.
     """
     text, form = form_of(path, options)
     names, spans = names_of(form), _records(form.lines, form.delimiter)
@@ -55,7 +58,7 @@ def _table(
     writers: dict[int, Callable[[float], str]],
     options: Options,
 ) -> tuple[list[tuple[str, bool]], int]:
-    """Return lines with other values, whether a row starts in each line, and the number of these values."""
+    """Return lines with replaced values, whether a row starts in each line, and the number of replaced values."""
     every: list[tuple[str, bool] | None] = [(line, False) for line in body]
     count = 0
     for row, (start, end, found) in enumerate(spans, 1):

@@ -1,4 +1,4 @@
-"""Opening of tables: rows that fit in memory are read at once; labels, names and covariates always are."""
+"""Open tables: rows that fit in memory are read at once, and labels, names and covariates always."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ from tightbound.data.splits.workers import WORKERS
 
 
 def open_table(table: Table, name: str, options: Options) -> Data:
-    """Open a table as a data set."""
+    """Open a table as a data set.
+
+    Raises:
+        InputError: If the table cannot be used.
+    """
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     table, raw, kinds, notes = understood(table, options)
