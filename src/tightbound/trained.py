@@ -26,6 +26,7 @@ from tightbound.data import Data
 from tightbound.data.feed import as_split
 from tightbound.data.given import Source, training_data
 from tightbound.inference import infer
+from tightbound.inference.classes import learns_classes
 from tightbound.inference.fitting import default_sampler
 from tightbound.inference.infer import Values
 from tightbound.inference.methods import Inference
@@ -92,6 +93,11 @@ class Trained(Inference, Analyses):
         """Options that the run was trained with; empty if there is no run."""
         return {} if self.folder is None else read_yaml(self.folder.config_file)
 
+    @property
+    def infers_labels(self) -> bool:
+        """Whether the model or its default latent sampler infers labels, so that -1 stands for an unknown class."""
+        return self.model.infers_context or learns_classes(default_sampler(self.folder))
+
     def analyze(self, analysis: Analysis[R], data: Source | None = None, train: Source | None = None) -> R:
         """Run an analysis, built-in or your own, on the model.
 
@@ -120,7 +126,8 @@ class Trained(Inference, Analyses):
             return Subject(known.require_test(), known, f"{known.name}, test split")
         name = f"{data.name}, test split" if isinstance(data, Data) else data if isinstance(data, str) else "given data"
         classes = () if known is None else known.classes
-        return Subject(as_split(self.model, data, classes), known, name, given=not isinstance(data, Data))
+        split = as_split(self.model, data, classes, partial=self.infers_labels)
+        return Subject(split, known, name, given=not isinstance(data, Data))
 
     def _as_training_data(self, data: Source) -> Data:
         return training_data(data, like=self.model)

@@ -55,6 +55,19 @@ def test_other_data_are_matched_by_the_names_of_columns_and_labels(run, capsys, 
         assert float(row["v"]) == pytest.approx(10 + 2 * CENTERS[row["species"]], abs=1.2)
 
 
+def test_samples_of_a_class_are_kept_if_no_example_shows_the_class(capsys, tmp_path):
+    table = frame()[["u", "v"]]
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    brief = (*TINY[:4], "--epochs", "1", "--evaluate-samples", "0", "--sampler", "prior")
+    main([str(word) for word in ("train", tmp_path / "plain.csv", *brief, "--run", tmp_path / "run")])
+    labels = np.arange(len(table)) % 2
+    tb.load(tmp_path / "run").fit_sampler("class-regions(components=1)", (table, labels), default=True)
+    result = invoke(capsys, "sample", tmp_path / "run", "--label", 1, "--out", tmp_path / "s.csv")
+    assert result.status == 0, result.err
+    assert len(written(tmp_path / "s.csv")) == 64
+    assert "the data have no labels" in result.err
+
+
 def test_unknown_classes_and_renamed_columns_are_one_line(run, refused, tmp_path):
     frame().assign(species="zebra").to_csv(tmp_path / "z.csv", index=False)
     assert "hold 'zebra', which the model was not trained on; known classes: a, b, c" in refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ import tightbound as tb
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data.division import few_labels, for_training
 from tightbound.data.given import training_data
+from tightbound.data.options import Options
+from tightbound.data.view import matched
 from tightbound.objectives import M2
 
 LABELS = torch.cat([torch.zeros(150), torch.ones(40), torch.full((10,), 2)]).long()
@@ -31,6 +35,16 @@ def test_as_many_labels_of_each_class_are_kept() -> None:
     other = few_labels(own, 0.03, seed=1).train.labels
     assert other is not None
     assert not torch.equal(kept, other)
+
+
+def test_hidden_labels_stay_hidden_when_classes_get_other_numbers() -> None:
+    words = np.array(["dog", "emu"])[np.arange(40) % 2]
+    few = few_labels(tb.data.open(np.random.rand(40, 3), labels=words), 0.2, seed=0)
+    view = matched(few.train, few.schema, Options(schema=Schema(classes=("cat", "emu", "dog"))), "few")
+    own, seen = few.train.labels, next(view.epoch(40)).label
+    assert own is not None
+    assert seen is not None
+    assert torch.equal(seen, torch.tensor([2, 1, -1])[own])
 
 
 def test_no_batch_of_training_or_validation_examples_shows_a_hidden_label() -> None:

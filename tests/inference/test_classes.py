@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,52 @@ def test_few_labels_are_enough_to_classify_clusters(trained: tb.Trained) -> None
     right = found.per_example["class"].astype(int) == y.numpy()
     assert found["accuracy"].value == pytest.approx(right.mean())
     assert found["log_loss"].value == pytest.approx(-np.log(p[np.arange(300), y]).mean(), rel=1e-5)
+
+
+def test_a_table_with_blank_labels_trains_a_sampler_that_learns_classes(tmp_path: Path) -> None:
+    x, y = clusters(120)
+    words = np.array(["cat", "dog", "emu"])[y.numpy()]
+    some = [word if i % 4 == 0 else None for i, word in enumerate(words)]
+    rows = [f"{a:.3f},{b:.3f},{word or ''}" for (a, b, _), word in zip(x, some, strict=True)]
+    table = tmp_path / "few.csv"
+    table.write_text("\n".join(["a,b,class", *rows]) + "\n")
+    few: Any = {"network": "mlp(hidden=(4,))", "latent": 2, "epochs": 1, "minutes": 0.001, "quiet": True}
+    tb.train(table, labels="class", sampler="m2(inner=1, hidden=(4,))", run=tmp_path / "run", **few)
+    again = tb.load(tmp_path / "run")
+    assert again.data is not None
+    assert again.data.train.labels is not None
+    assert sorted(again.data.train.labels.unique().tolist()) == [-1, 0, 1, 2]
+    again.fit_sampler("m2(inner=1, hidden=(4,))", (x[:, :2].numpy(), some), epochs=1)
+    found = again.classify((x[:, :2].numpy(), some))
+    assert found["accuracy"].n == 30  # unknown classes do not count
+    assert "3 classes" in str(again.probe(samples=2).tables[0])
+
+
+def test_a_sampler_of_one_class_is_refused() -> None:
+    x, _ = clusters(60)
+    with pytest.raises(CompositionError, match="fewer than two"):
+        tb.train({"x": x.numpy(), "y": np.arange(60) % 2 - 1}, sampler="m2", epochs=1, quiet=True)
+
+
+def test_labels_that_are_no_classes_of_the_model_are_named(trained: tb.Trained) -> None:
+    x, y = clusters(90)
+    found = trained.classify({"x": x.numpy(), "y": y.numpy() + 1})
+    assert found["accuracy"].n == found["log_loss"].n == 60
+    assert "leaves out 30 examples" in str(found["accuracy"].reason)
+    named = trained.classify((x.numpy(), np.array(["cat", "dog", "emu"])[y.numpy()]))  # the run has numbers
+    assert named["accuracy"].value is None
+    assert "words" in str(named["accuracy"].reason)
+
+
+def test_classes_may_have_any_order() -> None:
+    x, y = clusters(90)
+    plain = tb.train(x, sampler="prior", latent=2, network="mlp(hidden=(4,))", epochs=1, quiet=True)
+    values = []
+    for order in ((0, 1, 2), (2, 0, 1)):
+        plain.fit_sampler(f"class-regions(components=1, labels={order})", (x, y), default=True)
+        found = plain.classify((x, y))
+        values.append((found["accuracy"].value, found["log_loss"].value))
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
 
 
 def test_draws_of_a_class_lie_in_its_cluster(trained: tb.Trained) -> None:

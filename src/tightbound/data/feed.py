@@ -41,18 +41,19 @@ def evaluating(model: VAE, *, keep_memory: bool = True) -> Iterator[None]:
         model.train(was)
 
 
-def as_split(model: VAE, source: Source, classes: Sequence[str] = ()) -> Split:
+def as_split(model: VAE, source: Source, classes: Sequence[str] = (), *, partial: bool = False) -> Split:
     """Return the examples in `source` as a split that fits the model; see `given.examples`.
 
     Args:
         model: The model.
         source: Data in any form.
         classes: Further class names, numbered after the classes that the model knows.
+        partial: Whether missing labels become -1, even if the model itself does not infer them.
     """
     schema = model.schema.with_classes(classes)
     return examples(
         source, model.observation.source, model.shape, schema, closed=needs_classes(model),
-        partial=model.infers_context,
+        partial=partial or model.infers_context,
     )  # fmt: skip
 
 

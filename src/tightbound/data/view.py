@@ -115,4 +115,5 @@ class View(Indexed):
         return replace(batch, x=x, context=context, label=None if batch.label is None else self._numbered(batch.label))
 
     def _numbered(self, labels: Tensor) -> Tensor:
-        return self._numbers[labels] if len(self._numbers) else labels
+        """Return labels by their new numbers; -1, an unknown class, stays."""
+        return torch.where(labels < 0, labels, self._numbers[labels]) if len(self._numbers) else labels

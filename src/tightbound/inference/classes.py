@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tightbound.components import find, parse
+from tightbound.components.table import TABLE
 from tightbound.contexts.inferred import InferredLabels
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
@@ -23,6 +25,13 @@ class Classes(NamedTuple):
     labels: tuple[int, ...]  # class labels, in the order of `log_probabilities`
     log_probabilities: Tensor  # (N, classes)
     label: Tensor | None  # (N,) labels of the examples, if they have any
+
+
+def learns_classes(sampler: str | None, *, trust: bool = False) -> bool:
+    """Return whether a latent sampler, as text, learns classes of which few are known, so that label -1 is unknown."""
+    name = parse(sampler or "prior").name
+    known = name.replace("_", "-") in TABLE["sampler"] or (trust and ":" in name)
+    return known and find("sampler", name, trust=trust).infers_classes
 
 
 def infers_classes(model: VAE, sampler: Sampler | None) -> bool:

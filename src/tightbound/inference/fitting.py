@@ -15,7 +15,7 @@ from tightbound.core.errors import CompositionError, InputError, suggestion, who
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed, seeded
 from tightbound.core.terms import Batch, class_numbers
-from tightbound.data.feed import Source
+from tightbound.data.feed import Source, as_split
 from tightbound.data.splits.indexed import ArraySplit, Indexed
 from tightbound.inference.infer import encode
 from tightbound.inference.samplers import Sampler
@@ -76,6 +76,7 @@ def fit_sampler(
             f"the latent codes of this model lie on {model.latents.support!r}, and samplers are densities on R^L; "
             "sample from the prior"
         )
+    source = as_split(model, source, partial=find("sampler", spec.name, trust=trust).infers_classes)
     coded = encode(model, source, draw=True, seed=seed)
     codes, labels = coded.sample, class_numbers(coded.label)
     assert codes is not None

@@ -205,12 +205,12 @@ class Inference:
             default: Let `sample` use it unless it is told otherwise.
             quiet: Show no progress.
         """
-        split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
+        known = self._training_data(None, "fit_sampler()").train if data is None else data
         folder = self._run()
         with folder.exclusive():
             folder.check_current()
             fit_sampler(
-                self.model, folder, split, sampler,
+                self.model, folder, known, sampler,
                 epochs=epochs, minutes=minutes, seed=seed, default=default, quiet=quiet,
             )  # fmt: skip
 

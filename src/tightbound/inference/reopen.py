@@ -16,6 +16,7 @@ from tightbound.data.given import AS_GIVEN, encoded_like, needs_classes
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
 from tightbound.data.readers.web import is_url
 from tightbound.data.source import checked, is_annotated, is_array_file, is_table_file, is_text_file, open_with
+from tightbound.inference.classes import learns_classes
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
 
@@ -51,10 +52,10 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         options.pop("decimal", None)
     if not is_annotated(str(chosen)):
         options.pop("layer", None)
-    source = model.observation.source
+    source, partial = model.observation.source, model.infers_context or learns_classes(config.get("sampler"))
     if name is not None:
         others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id", "covariates")}
-        read = replace(checked(**{"test": 0.1, **others}), partial=model.infers_context)
+        read = replace(checked(**{"test": 0.1, **others}), partial=partial)
         data = open_with(chosen, encoded_like(read, source, model.schema, closed=needs_classes(model)))
         check_fits(model, data)
         return data
@@ -68,7 +69,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
     known = Schema(decimal=model.schema.decimal)
-    read = replace(checked(**{"test": 0.1, **options}), schema=known, partial=model.infers_context)
+    read = replace(checked(**{"test": 0.1, **options}), schema=known, partial=partial)
     data = open_with(chosen, read)
     if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
         data = open_with(chosen, replace(read, declared=source))

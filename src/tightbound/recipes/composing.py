@@ -12,11 +12,13 @@ from tightbound.components import find, make, parse
 from tightbound.config import Config
 from tightbound.core.errors import CompositionError
 from tightbound.core.latents import DiscreteLatents
+from tightbound.core.terms import class_numbers
 from tightbound.data import Data, Indexed
 from tightbound.data.builtin import BUILTINS
 from tightbound.data.division import for_training
 from tightbound.data.given import Source, training_data
 from tightbound.data.readers.paths import is_pattern
+from tightbound.inference.classes import learns_classes
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
@@ -89,6 +91,12 @@ def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
                 f"sampler '{config.sampler}' learns classes from labels, and the data have none; pass labels=, or "
                 "another sampler"
             )
+        numbers = class_numbers(data.train.labels) if infers else None
+        if numbers is not None and len(numbers[numbers >= 0].unique()) < 2:
+            raise CompositionError(
+                f"sampler '{config.sampler}' tells classes apart, and the training data have labels of fewer than two; "
+                "label examples of each class, or pass another sampler (label -1 stands for an unknown class)"
+            )
     if config.labels_fraction is not None and not (model.infers_context or infers):
         raise CompositionError(
             f"labels_fraction={config.labels_fraction:g} hides class labels, and this model does not infer them; use "
@@ -119,13 +127,14 @@ def opened(
 ) -> Data:
     """Open training data in any form, with the reading options of the config.
 
-    If the context of the config infers labels, missing labels become -1.
+    If the context or the latent sampler of the config infers labels, missing labels become -1.
     """
     options = config.data_options()
     share = options.pop("test")
     named = isinstance(data, str | os.PathLike)
     share = share if test is None and named else test
-    return training_data(data, validation, share, partial=_infers_labels(config, trust), **options)
+    partial = _infers_labels(config, trust) or learns_classes(config.sampler, trust=trust)
+    return training_data(data, validation, share, partial=partial, **options)
 
 
 def _infers_labels(config: Config, trust: bool) -> bool:

@@ -35,6 +35,7 @@ class Classify(Analysis[Result]):
         import numpy as np
 
         from tightbound.analysis.estimate import Estimate, mean, share
+        from tightbound.core.terms import UNKNOWN
         from tightbound.inference.classes import infer_classes
         from tightbound.inference.fitting import chosen_sampler
 
@@ -43,7 +44,9 @@ class Classify(Analysis[Result]):
         labels, log_p = np.array(found.labels), found.log_probabilities.double().numpy()
         n, chosen = len(log_p), log_p.argmax(1)
         names = [model.schema.class_name(label) for label in found.labels]
-        known = np.zeros(n, bool) if found.label is None else np.isin(found.label.numpy(), labels)
+        words = bool(subject.examples.classes) and not model.schema.classes
+        label = np.full(n, UNKNOWN) if found.label is None or words else found.label.numpy()
+        known = np.isin(label, labels)
         rows = [[name, f"{(chosen == i).sum():,}"] for i, name in enumerate(names)]
         columns = ["class", "predicted"]
         about = {
@@ -52,9 +55,12 @@ class Classify(Analysis[Result]):
         }
         about = {name: {**facts, "target": "classes of the examples"} for name, facts in about.items()}
         if known.any():
-            assert found.label is not None
-            truth = np.searchsorted(labels, found.label.numpy()[known])
+            truth = (label[known, None] == labels).argmax(1)
             right = chosen[known] == truth
+            others = int((label != UNKNOWN).sum() - known.sum())
+            if others:
+                reason = f"leaves out {others:,} example{'s' * (others > 1)} whose label is no class of the model"
+                about = {name: {**facts, "reason": reason} for name, facts in about.items()}
             estimates = {
                 "accuracy": share(right, estimator="argmax of q(y|x)", **about["accuracy"]),
                 "log_loss": mean(-log_p[known, truth], estimator="sample mean", **about["log_loss"]),
@@ -65,6 +71,7 @@ class Classify(Analysis[Result]):
                 row += [f"{len(own):,}", f"{100 * own.mean():.1f}" if len(own) else "-"]
         else:
             reason = "the examples have no labels of the model's classes"
+            reason = "the labels are words, and the model knows its classes by number" if words else reason
             estimates = {name: Estimate.missing(reason, n=n, **facts) for name, facts in about.items()}
         return Result(
             estimates,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,7 +22,7 @@ from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.core.terms import Batch, class_numbers
+from tightbound.core.terms import UNKNOWN, Batch, class_numbers
 from tightbound.data.feed import Source, pick
 from tightbound.inference.infer import encode
 
@@ -77,6 +78,7 @@ def probe(
     neighbors: int = 5,
     samples: int = 16,
     seed: int = 0,
+    partial: bool = False,
     memory: int = 1 << 26,
 ) -> Probed:
     """Measure what a model's latent codes are worth, and whether its uncertainty says where it errs.
@@ -88,6 +90,7 @@ def probe(
         train: Labeled examples to fit to.
         test: Labeled examples to judge by. Without labels, uncertainty is compared with reconstruction errors alone.
         max_examples, task, neighbors, samples, seed: See `Probe`.
+        partial: Whether label -1 marks an unknown class, so that such examples are left out if others have labels.
         memory: Numbers of encoder input held at once, which limits the examples further.
 
     Raises:
@@ -97,6 +100,8 @@ def probe(
     check_names(train, test)
     max_examples = max(2, min(whole("max_examples", max_examples, least=2), memory // math.prod(model.shape)))
     seen, judged = pick(model, train, max_examples, seed), pick(model, test, max_examples, seed)
+    if partial:
+        seen, judged = _labeled(seen), _labeled(judged)
     coded = [encode(model, source, draw=True, seed=seed) for source in (seen, judged)]
     if min(len(codes.mean) for codes in coded) < 2:
         raise InputError("one training or test example was given to a probe; give two or more of each")
@@ -121,6 +126,14 @@ def probe(
         estimates, found.risk = about_errors(doubt, own, linear.predict(codes) != labels.test, seed)
         found.estimates |= estimates
     return found
+
+
+def _labeled(batch: Batch) -> Batch:
+    """Return the examples whose class is known; if there are fewer than 2, all examples without labels."""
+    if batch.label is None:
+        return batch
+    known = torch.nonzero(batch.label != UNKNOWN)[:, 0]
+    return batch[known] if len(known) > 1 else replace(batch, label=None)
 
 
 def _labels(labels: Any) -> Array:

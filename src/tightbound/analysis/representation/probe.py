@@ -47,5 +47,6 @@ class Probe(Analysis[Result]):
         found = probe(
             trained.model, subject.train, subject.examples, max_examples=self.max_examples, task=self.task,
             neighbors=self.neighbors, samples=self.samples, seed=self.seed,
+            partial=trained.infers_labels,
         )  # fmt: skip
         return result_of(found, subject.name)

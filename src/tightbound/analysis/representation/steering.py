@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate
-from tightbound.analysis.representation.features import check_names, inputs, into_domain
+from tightbound.analysis.representation.features import Inputs, check_names, inputs, into_domain
 from tightbound.analysis.representation.supervised import LINEAR, Linear, accuracy
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.core.schema import UNNAMED, Schema
-from tightbound.core.terms import Batch
+from tightbound.core.terms import UNKNOWN, Batch
 from tightbound.data.feed import Source, pick
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.infer import decode, encode
@@ -133,6 +133,7 @@ def classified_as(
     neighbors: int = 5,
     max_examples: int = 10_000,
     names: Schema = UNNAMED,
+    partial: bool = False,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return the share of generated examples that k-NN on real examples classifies as a label.
@@ -146,6 +147,7 @@ def classified_as(
         neighbors: k of k-NN.
         max_examples: Use at most so many training and test examples, picked at random.
         names: Names of the classes, for descriptions.
+        partial: Whether label -1 marks an unknown class, so that such examples are left out.
         seed: Random seed.
 
     Returns:
@@ -158,7 +160,10 @@ def classified_as(
 
     known = inputs(model, pick(model, train, max_examples, seed), seed)
     real = inputs(model, pick(model, test, max_examples, seed), seed)
-    if known.labels is None or real.labels is None:
+    if partial and known.labels is not None:
+        labeled = known.labels != UNKNOWN
+        known = Inputs(known.x[labeled], known.labels[labeled])
+    if known.labels is None or real.labels is None or not len(known.labels):
         raise InputError("the data have no labels; give data with labels")
     own, goal = real.x[real.labels == label], names.class_name(label)
     if not len(own):

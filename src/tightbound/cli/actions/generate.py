@@ -29,6 +29,7 @@ from tightbound.data.options import TEXT_OPTIONS, Options
 from tightbound.data.readers.tabular.filling import filled
 from tightbound.data.source import is_text_file
 from tightbound.inference import infer
+from tightbound.inference.classes import learns_classes
 from tightbound.inference.fitting import default_sampler
 from tightbound.inference.ranges import in_range
 from tightbound.latents.codes import CodeLatents, needs_codes
@@ -85,8 +86,8 @@ def _say_sampler(command: Sample, trained: Trained) -> None:
     """Print a note if latent codes are not drawn from the prior."""
     fitted = default_sampler(trained.folder)
     if fitted is not None and command.sampler is None:
-        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior does not match them; for "
-            "samples from the prior, add --sampler prior", sys.stderr)  # fmt: skip
+        say(f"note: z is drawn from {fitted}, fitted to the latent codes; for samples from the prior, add "
+            "--sampler prior", sys.stderr)  # fmt: skip
 
 
 def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
@@ -135,11 +136,17 @@ def _asked(command: Sample, trained: Trained) -> dict[str, Any]:
 
 
 def _say_share(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
-    """Print the share of the samples of a class that a classifier assigns to it."""
-    data, split = open_data(command, trained)
+    """Print the share of the samples of a class that a classifier assigns to it, or why there is none."""
     drawn = trained.form.take(drawn, trained.model.observation.source)
-    names = trained.model.schema
-    shares = classified_as(trained.model, drawn, label, data.train, split, names=names, seed=command.seed)
+    names, partial = trained.model.schema, trained.infers_labels or learns_classes(command.sampler)
+    try:
+        data, split = open_data(command, trained)
+        shares = classified_as(
+            trained.model, drawn, label, data.train, split, names=names, partial=partial, seed=command.seed
+        )
+    except InputError as error:
+        note(f"whether the samples show their class is not known: {error}")
+        return
     found, real = (with_error(n.value, n.stderr) for n in (shares["generated"], shares["data"]))  # pyright: ignore
     say(f"{found} of {len(drawn)} such samples are assigned to class {names.class_name(label)} by "
         f"{shares['generated'].target}; of {shares['data'].n:,} real test examples of that class, {real}")  # fmt: skip
