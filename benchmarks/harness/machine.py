@@ -1,4 +1,4 @@
-"""Facts about the machine that figures depend on."""
+"""Facts about the machine, which measured figures depend on."""
 
 from __future__ import annotations
 

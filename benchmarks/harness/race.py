@@ -1,8 +1,8 @@
-"""Contestants in processes of their own that take turns.
+"""Contestants that run in separate processes and take turns.
 
-Each contestant is a script that ends in `worker.serve(...)`, run by a Python that has what it needs: the product's own,
-or that of the peers' environment (`peers.py`). One computes at a time, while the others wait on their pipes; the order
-is turned round from one repeat to the next, so that a machine whose speed drifts slows all.
+Each contestant is a script that ends in `worker.serve(...)`, run by the Python of tightbound's environment or of the
+peers' environment (`peers.py`). One computes at a time, while the others wait on their pipes. The order is reversed
+from one repeat to the next, so that a drift of the machine's speed affects all contestants alike.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Worker:
         """Ask for one turn.
 
         Raises:
-            SystemExit: the process stopped; with the end of what it wrote to standard error.
+            SystemExit: If the process stopped; the message ends with its last lines of standard error.
         """
         self._tell(request)
         return self._answer()
@@ -113,10 +113,10 @@ class Worker:
 
 
 class Race:
-    """Contestants that are started together and take turns.
+    """Contestants that start together and take turns.
 
     Attributes:
-        facts: What each says of its process.
+        facts: Facts about the process of each contestant.
         idle: The largest share of a turn for which the processes that waited were computing; 0 where none spins.
     """
 
@@ -143,10 +143,10 @@ class Race:
     def run(
         self, repeats: int, warm: int = 1, *, requests: Mapping[str, Mapping[str, Any]] | None = None, **request: Any
     ) -> Turns:
-        """Return `repeats` answers of each contestant to a request, after `warm` turns that do not count.
+        """Return `repeats` answers of each contestant to its request, after `warm` turns that do not count.
 
         Args:
-            requests: By contestant, what is asked beside that; the others take no part. None: all do.
+            requests: Additional options by contestant; contestants without an entry are left out. None: all take part.
         """
         own = {name: {} for name in self._workers} if requests is None else requests
         turns: Turns = {name: [] for name in own}
@@ -181,7 +181,7 @@ def peers_python(folder: Path = PEERS) -> str:
     """Return the Python of the peers' environment.
 
     Raises:
-        SystemExit: there is none; with how to make it.
+        SystemExit: If there is none; the message says how to make it.
     """
     python = folder / "bin" / "python"
     if not python.is_file():
@@ -190,10 +190,10 @@ def peers_python(folder: Path = PEERS) -> str:
 
 
 def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.Namespace) -> list[Contestant]:
-    """Return the contestants that `--only` names, and the base; without it all that `--quick` has time for.
+    """Return the base and the contestants that `--only` names; without it, all that `--quick` has time for.
 
     Raises:
-        SystemExit: `--only` names what is not there.
+        SystemExit: If `--only` names an unknown contestant.
     """
     if arguments.only:
         names = [c.name for c in contestants]

@@ -1,6 +1,6 @@
-"""Options of a benchmark, and its figures: medians, paired ratios, tables and a file of all repeats.
+"""Options and figures of a benchmark: medians, paired ratios, tables and a file of all repeats.
 
-A ratio is the median over the repeats of the ratios within each.
+A ratio is the median of the ratios within each repeat.
 """
 
 from __future__ import annotations

@@ -79,15 +79,18 @@ def suit_samples(
 
     Args:
         trained: The trained model.
-        data: Its data.
-        settings: The training options.
-        afterwards: The work that the training allows.
-        sampler: The latent sampler; "prior": none; "auto": a Gaussian mixture, if validation examples show a prior
-            mismatch and the model is not conditional, since the mixture would not know the context.
+        data: Data that the model was trained on.
+        settings: Training options.
+        afterwards: Amount of work in proportion to the training.
+        sampler: Latent sampler; "prior": none; "auto": a Gaussian mixture if validation examples show a prior
+            mismatch and the model is not conditional, since the mixture does not depend on the context.
         quiet: Show no progress.
 
     Returns:
-        Whether a sampler was fitted.
+        True if a sampler was fitted.
+
+    Raises:
+        InputError: If the sampler needs labels, and there are none.
     """
     if sampler == "prior":
         return False

@@ -82,14 +82,14 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
 
 
 def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
-    """Raise CompositionError if nothing infers hidden labels, or the sampler learns classes and there are no labels."""
+    """Raise CompositionError if nothing infers hidden labels, or if the sampler needs labels and there are none."""
     infers = False
     if parse(config.sampler).name not in ("auto", "prior"):
         infers = make("sampler", config.sampler, trust=trust, latent=model.latents.latent).infers_classes
         if infers and data.train.labels is None:
             raise CompositionError(
                 f"sampler '{config.sampler}' learns classes from labels, and the data have none; pass labels=, or "
-                "another sampler"
+                "choose another sampler"
             )
         numbers = class_numbers(data.train.labels) if infers else None
         if numbers is not None and len(numbers[numbers >= 0].unique()) < 2:
@@ -100,7 +100,7 @@ def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
     if config.labels_fraction is not None and not (model.infers_context or infers):
         raise CompositionError(
             f"labels_fraction={config.labels_fraction:g} hides class labels, and this model does not infer them; use "
-            "recipe 'm2' or 'm1-m2', or leave it out"
+            "recipe 'm2' or 'm1-m2', or leave out labels_fraction="
         )
 
 
@@ -138,7 +138,7 @@ def opened(
 
 
 def _infers_labels(config: Config, trust: bool) -> bool:
-    """Whether the context of the config infers labels that are not known."""
+    """Return whether the context of the config infers unknown labels."""
     return config.context is not None and find("context", parse(config.context).name, trust=trust).partial
 
 

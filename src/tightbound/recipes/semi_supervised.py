@@ -25,7 +25,7 @@ def m2() -> Config:
 
 @published("kingma2014ssl")
 def m1_m2() -> Config:
-    """Model M1+M2: a VAE, and then M2 on its latent codes, which learns classes from few labels; on MNIST.
+    """Model M1+M2 on MNIST: a VAE, and then M2 on its latent codes, which learns classes from few labels.
 
     `labels_fraction` sets the share of labels to train on. Samples come from M2; `--label` selects their class.
     """

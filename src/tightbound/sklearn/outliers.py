@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 REFERENCE = 1000  # number of training rows whose bounds and latent codes are stored for scores
-IMPOSSIBLE = 1e100  # score of a value of probability 0, beyond all scores of other rows
+IMPOSSIBLE = 1e100  # score per value of probability 0, larger than the scores of all other rows
 
 
 class VAEOutlierDetector(OutlierMixin, Estimator):
     """Outlier detector that ranks rows by the bound on their log p(x), or by another score.
 
-    The training rows may hold outliers: these are the rows that the model explains least. A value that a column cannot
-    hold, such as a category that the training rows lack, has probability 0: rows with more such values are more
-    unusual, and all of them are more unusual than other rows.
+    The training rows may hold outliers, which the model explains worst. A value that a column cannot hold, such as a
+    category that the training rows lack, has probability 0: rows with more such values are more unusual, and all of
+    them are more unusual than other rows.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
@@ -156,14 +156,14 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         return View(self._precise(), self._rows(split), self.samples, self._seed)
 
     def _scores(self, score: Score, view: View, split: Split) -> Array:
-        """Return negative scores (N,), which are lowest for rows with the most values of probability 0."""
+        """Return negated scores (N,), the lowest for rows with the most values of probability 0."""
         import torch
 
         found = -score(view, self._reference_view(view))
         unknown = split.unknown_entries(torch.arange(len(split)))
         if unknown is None:
             return found
-        share = 0.5 - np.arctan(found) / np.pi  # in (0, 1), for the order of rows with as many such values
+        share = 0.5 - np.arctan(found) / np.pi  # in (0, 1); orders rows with equally many such values
         return np.where(unknown > 0, -IMPOSSIBLE * (unknown + share), found)
 
     def _reference_view(self, view: View) -> View:

@@ -18,12 +18,12 @@ DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
 
 @dataclass(frozen=True)
 class Type:
-    """Name and data type of one column, in which other entries can be written.
+    """Name and data type of one column, for writing other entries.
 
     Attributes:
         name: Name of the column.
         kind: Data type in the package of the data frame.
-        known: Distinct entries; of numbers, dates and times only the first.
+        known: Distinct entries; for numbers, dates and times, only the first entry.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Type:
         """Check that entries of this type can be written.
 
         Raises:
-            InputError: If they cannot.
+            InputError: If they cannot be written.
         """
         if self.known.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
             raise InputError(
@@ -120,10 +120,10 @@ class Column(Type):
         return cls(plain.name, plain.kind, plain.known, low, high, decimals, step, float(lacks.mean()), modeled)
 
     def read(self, value: Any, *, numeric: bool) -> Any:
-        """Return a value given for this column as the column holds it.
+        """Return a given value in the notation of this column.
 
         Args:
-            value: One of its entries, or a number, date or time in their range; dates and prices may be text.
+            value: An entry of the column, or a number, date or time in its range; dates and prices may be text.
             numeric: Whether words of this column stand for numbers, such as "$1.50".
 
         Raises:
@@ -179,7 +179,7 @@ def _is_ordered(column: nw.Series[Any]) -> bool:
 
 
 def _numbers(words: Sequence[str]) -> dict[str, float]:
-    """Return the numbers that words of one column, such as "$1.50", stand for, without words that are no numbers."""
+    """Return the numbers that words of one column, such as "$1.50", stand for; other words are left out."""
     from tightbound.data.readers.tabular.cells import Ambiguous, Reader
 
     reader = Reader(default=".")
@@ -202,11 +202,11 @@ def types_of(table: nw.DataFrame[Any], lacks: Array) -> list[Type]:
 
 
 def joined(columns: Iterable[nw.Series[Any]]) -> nw.DataFrame[Any]:
-    """Return columns as a data frame."""
+    """Join columns to a data frame."""
     return nw.concat([column.to_frame() for column in columns], how="horizontal")
 
 
 def typed(x: Array, types: Sequence[Type], package: Any) -> Frame:
-    """Return a table (N, D) of numbers and words as a data frame of a package, with a data type for each column."""
+    """Return a table (N, D) of numbers and words as a data frame of a package, with the given column types."""
     whole = np.zeros(len(x), bool)
     return joined(own.write(values, whole, package) for own, values in zip(types, x.T, strict=True)).to_native()

@@ -137,8 +137,8 @@ def _moment(value: float, dtype: Any) -> Any:
 
 
 _START = datetime(1970, 1, 1)
-_DAYS = 700_000.0  # largest number of days before and after 1970 that is written as a date
-_DAYS_OF_NANOSECONDS = 106_000.0  # if nanoseconds are counted in 64 bits
+_DAYS = 700_000.0  # maximum number of days before or after 1970 that is written as a date
+_DAYS_OF_NANOSECONDS = 106_000.0  # the maximum if 64 bits count nanoseconds
 
 
 def beside(x: Frame, marks: Array, names: Sequence[str] | Array) -> Frame:

@@ -133,7 +133,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return np.concatenate([names, names + "_std"]) if self.output == "mean+std" else names
 
     def inverse_transform(self, X: Any) -> Array | Frame:
-        """Return E[x | z] for the output of `transform`: an array, or a data frame if one was fitted.
+        """Return E[x | z] for the output of `transform`, as an array, or as a data frame if one was fitted.
 
         The columns of the data frame have the names and data types of the fitted one. Whole numbers, dates and
         categories become the nearest or most probable ones that their types can hold.
@@ -146,7 +146,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self._table(self.model_.decode(z).numpy())
 
     def sample(self, n_samples: int = 1) -> Array | Frame:
-        """Draw rows (n_samples, D) from the model: an array, or a data frame if one was fitted.
+        """Draw rows (n_samples, D) from the model, as an array, or as a data frame if one was fitted.
 
         The columns of the data frame have the names and data types of the fitted one. For rows that also have its
         ranges, decimals and gaps, see `VAESynthesizer`.
