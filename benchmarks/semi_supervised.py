@@ -3,8 +3,8 @@
     TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 100 --seeds 3
     TIGHTBOUND_DATA=DATA python benchmarks/semi_supervised.py --labels 1000 --seeds 3 --models m2 --minutes 40
 
-All models are given the same labels, equally many of each class; each seed selects different labels. `labels` is a
-network that is trained on the labeled images only, and `logistic` is logistic regression on them. `m2` and `m1-m2` are
+All models use the same labels, equally many for each class; each seed selects different labels. `labels` is a network
+that is trained on the labeled images only, and `logistic` is logistic regression on them. `m2` and `m1-m2` are
 the recipes.
 
 The paper reports, for 100 and 1000 labels, 11.97% and 3.60% (M2) and 3.33% and 2.40% (M1+M2) after thousands of epochs.

@@ -64,16 +64,16 @@ def seconds_table(title: str, found: Mapping[str, Mapping[str, Any]], base: str,
 
 
 def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with the options of every benchmark, and those for contestants."""
+    """Return a parser with the options of all benchmarks, and of those with peers."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])
-    parser.add_argument("--repeats", type=_count, default=repeats, help="turns that count, of each")
-    parser.add_argument("--threads", type=_count, default=os.cpu_count() or 1, help="of each")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
+    parser.add_argument("--repeats", type=_count, default=repeats, help="measured turns of each contestant")
+    parser.add_argument("--threads", type=_count, default=os.cpu_count() or 1, help="threads of each contestant")
+    parser.add_argument("--quick", action="store_true", help="check that the benchmark works, on tiny sizes")
     if peers:
-        parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
+        parser.add_argument("--no-peers", action="store_true", help="leave out contestants of the peers' environment")
         clocks = ("seconds", "processor")
-        parser.add_argument("--clock", choices=clocks, default="seconds", help="processor time, on a busy machine")
-    parser.add_argument("--json", type=_file, metavar="FILE", help="where all of it is written, every repeat included")
+        parser.add_argument("--clock", choices=clocks, default="seconds", help="processor: for busy machines")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="write all results to FILE, with every repeat")
     return parser
 
 
@@ -85,7 +85,7 @@ def _count(text: str) -> int:
 
 
 def _file(text: str) -> Path:
-    """Parse a file in an existing folder: it is written after everything was measured."""
+    """Parse the name of a file in an existing folder, since it is written only after all measurements."""
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} in; make it first")
@@ -93,7 +93,7 @@ def _file(text: str) -> Path:
 
 
 def write(arguments: argparse.Namespace, found: Mapping[str, Any], race: Race | None = None) -> None:
-    """Print the machine, and write everything to the file that `--json` names."""
+    """Print the facts about the machine, and write all results to the file that `--json` names."""
     machine = machine_facts()
     line = f"{machine['cpu']}, {machine['cores']} cores, {arguments.threads} threads, {' '.join(machine['isa'])}"
     print(f"{line}; load {machine['load_average'][0]:.2f}; commit {machine['commit']}")

@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/harness, and that its contestants take turns."""
+"""Arithmetic of benchmarks/harness, and turns of its contestants."""
 
 import json
 import subprocess

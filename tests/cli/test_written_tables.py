@@ -105,7 +105,7 @@ def test_numbers_are_written_as_in_the_data(ask: Callable[..., Result], tmp_path
 
 
 def test_numbers_stay_in_the_range_of_the_training_rows(cli: Callable[..., Result], tmp_path: Path) -> None:
-    """Uniform numbers, outside of whose range the density of a model is not zero."""
+    """Uniform numbers; the density of a model is positive beyond their range."""
     x = np.round(R.uniform(-9, 9, size=(100, 2)), 1)
     lines = [f"{a:.1f},{b:.1f}" for a, b in x]
     (tmp_path / "t.csv").write_text("\n".join(["a,b", *lines]) + "\n")

@@ -1,4 +1,4 @@
-"""Which examples train a model and which validate it; `labels_fraction=` keeps some labels and hides the others."""
+"""Division into training and validation examples; `labels_fraction=` keeps some labels and hides the others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_validation_takes_no_label_that_is_kept_as_long_as_there_are_others() ->
 
 
 class Counting(M2):
-    """The objective, which notes how many labeled examples it is trained on."""
+    """Objective that records how many labeled examples it is trained on."""
 
     labeled = 0
 

@@ -104,7 +104,7 @@ def test_p_values_count_rows_that_are_at_least_as_unusual(fitted: VAEOutlierDete
 @pytest.mark.filterwarnings("ignore:.* unknown to the model", "ignore:.* is not a number")
 @pytest.mark.parametrize("criterion", ["nll", "mahalanobis"])
 def test_values_of_probability_zero_make_a_row_the_most_unusual(criterion: str) -> None:
-    """More such values are more unusual; among as many, the other columns decide."""
+    """Rows with more such values are more unusual; among rows with equally many, the other columns decide."""
     x = RNG.normal(size=60)
     known = pd.DataFrame({"x": x, "y": x + 0.1 * RNG.normal(size=60), "city": ["Oslo", "Rome"] * 30, "one": 3.0})
     detector = VAEOutlierDetector(1, criterion=criterion, calibration_fraction=0.5, **ONCE).fit(known)

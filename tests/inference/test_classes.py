@@ -1,4 +1,4 @@
-"""Classes that a model or its latent sampler infers: Bayes' rule, few labels, and draws of one class."""
+"""Classes inferred by a model or its latent sampler: Bayes' rule, few labels, and samples of one class."""
 
 from __future__ import annotations
 

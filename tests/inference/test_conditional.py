@@ -62,7 +62,7 @@ def test_what_cannot_be_given_is_refused(trained: tb.Trained) -> None:
 
 
 def test_rows_of_a_class_are_those_that_rejection_leaves() -> None:
-    """Of a conditional model: rows of the class whose other entry is near the given one."""
+    """A conditional model draws rows of the class whose other entry is near the given one."""
     data = tb.data.open(X[:, 1:], kinds=KINDS[1:], labels=GROUP)
     model = tb.VAE.for_data(data, latent=2, context="labels")
     trained = tb.fit(model, data, steps=60, quiet=True)

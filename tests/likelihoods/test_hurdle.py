@@ -1,4 +1,4 @@
-"""Columns in which one number recurs: a probability of that number, and a density of all others."""
+"""Columns in which one number recurs: that number has a probability, and all others have a density."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Classes(NamedTuple):
 
 
 def learns_classes(sampler: str | None, *, trust: bool = False) -> bool:
-    """Return whether a latent sampler, as text, learns classes of which few are known, so that label -1 is unknown."""
+    """Return whether a latent sampler, given as text, learns classes from few labels; label -1 is then unknown."""
     name = parse(sampler or "prior").name
     known = name.replace("_", "-") in TABLE["sampler"] or (trust and ":" in name)
     return known and find("sampler", name, trust=trust).infers_classes

@@ -94,8 +94,8 @@ def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
         numbers = class_numbers(data.train.labels) if infers else None
         if numbers is not None and len(numbers[numbers >= 0].unique()) < 2:
             raise CompositionError(
-                f"sampler '{config.sampler}' tells classes apart, and the training data have labels of fewer than two; "
-                "label examples of each class, or pass another sampler (label -1 stands for an unknown class)"
+                f"sampler '{config.sampler}' learns classes, and the training data have labels of fewer than two; "
+                "label examples of each class, or choose another sampler (label -1 marks an unknown class)"
             )
     if config.labels_fraction is not None and not (model.infers_context or infers):
         raise CompositionError(

@@ -59,7 +59,7 @@ class Classify(Analysis[Result]):
             right = chosen[known] == truth
             others = int((label != UNKNOWN).sum() - known.sum())
             if others:
-                reason = f"leaves out {others:,} example{'s' * (others > 1)} whose label is no class of the model"
+                reason = f"leaves out {others:,} example{'s' * (others > 1)} whose label is not a class of the model"
                 about = {name: {**facts, "reason": reason} for name, facts in about.items()}
             estimates = {
                 "accuracy": share(right, estimator="argmax of q(y|x)", **about["accuracy"]),

@@ -129,7 +129,7 @@ def probe(
 
 
 def _labeled(batch: Batch) -> Batch:
-    """Return the examples whose class is known; if there are fewer than 2, all examples without labels."""
+    """Return the examples whose class is known, or all examples without their labels if fewer than 2 are known."""
     if batch.label is None:
         return batch
     known = torch.nonzero(batch.label != UNKNOWN)[:, 0]

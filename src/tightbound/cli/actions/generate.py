@@ -136,7 +136,7 @@ def _asked(command: Sample, trained: Trained) -> dict[str, Any]:
 
 
 def _say_share(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
-    """Print the share of the samples of a class that a classifier assigns to it, or why there is none."""
+    """Print the share of the samples of a class that a classifier assigns to it, or why it is not known."""
     drawn = trained.form.take(drawn, trained.model.observation.source)
     names, partial = trained.model.schema, trained.infers_labels or learns_classes(command.sampler)
     try:
