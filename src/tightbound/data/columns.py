@@ -14,8 +14,8 @@ from tightbound.data.encoding import is_number, title
 
 LEARNED = ("categories", "values", "semicontinuous")  # kinds whose words or numbers may be learned from the data
 MAX_CATEGORIES = 256
-MAX_VALUES = 32  # distinct numbers in a "values" column, at most
-REPEATED = 20  # rows for each number of a "values" column, on average
+MAX_VALUES = 32  # maximum number of distinct numbers in a "values" column
+REPEATED = 20  # minimum number of rows per distinct number of a "values" column, on average
 MAX_OWN = 50  # maximum number of columns with separate kinds; wider numeric tables hold spectra, pixels or genes
 
 Kinds = Mapping[Any, Any] | Sequence[Any] | str
@@ -23,7 +23,7 @@ Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0
 
 
 def by_column(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
-    """Return the declared kinds, one for all columns, one for each, or by name or number, by number of the column."""
+    """Return declared kinds by number of the column, given one for all, one for each, or by name or number."""
     if kinds is None:
         return {}
     if isinstance(kinds, Mapping):
@@ -140,5 +140,5 @@ def codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, whe
 
 
 def kind_of(declared: Any) -> str | None:
-    """Return the name of the kind that a column was declared to have; None: none was declared."""
+    """Return the name of the declared kind of a column; None: none was declared."""
     return declared if declared is None or declared in LEARNED else as_domain(declared).kind

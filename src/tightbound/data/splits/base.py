@@ -22,12 +22,12 @@ Cast = Callable[[np.ndarray], np.ndarray]
 class Split(ABC):
     """A set of examples that is read in batches."""
 
-    shape: tuple[int, ...]  # of one example, channels first
-    names: Sequence[str] | None = None  # of each example: its file name, or its value in the column `names_column`
+    shape: tuple[int, ...]  # shape of an example, channels first
+    names: Sequence[str] | None = None  # by example: its file name, or its value in the column `names_column`
     names_column: str = "name"
-    row_numbers: Sequence[int] | None = None  # of each example in its file, from 1
+    row_numbers: Sequence[int] | None = None  # by example: its row in the file, from 1
     labels: Tensor | None = None  # (N,) or (N, factors)
-    unknown: np.ndarray | None = None  # (N,) entries of each example that the model cannot hold, if there are any
+    unknown: np.ndarray | None = None  # (N,) number of entries of each example that the model cannot hold
     classes: Sequence[str] = ()  # names of the labels 0, 1, ...; (): they are numbers
 
     @abstractmethod
@@ -35,11 +35,11 @@ class Split(ABC):
         """Return N; raise TypeError if it is not known."""
 
     def identify(self, names: Sequence[str] | None, column: str | None, row_numbers: Sequence[int] | None) -> None:
-        """Record by what a person knows the examples: names, the column that holds them, and rows of a file."""
+        """Record how a person identifies examples: names, the column that holds them, and rows of a file."""
         self.names, self.names_column, self.row_numbers = names, column or self.names_column, row_numbers
 
     def identity(self, positions: Tensor) -> dict[str, Any]:
-        """Return columns that tell a person which examples these are, at positions (M,) of the split.
+        """Return columns that identify the examples at positions (M,) for a person.
 
         They are "row", the row of a file counted from 1 without the header; names, by the column that holds them, or
         "name" for names of files; or else "index", the position in the data counted from 0.
@@ -64,7 +64,7 @@ class Split(ABC):
         return self.identity(positions) | ({} if unknown is None else {"unknown_entries": unknown})
 
     def titles(self, positions: Tensor) -> list[str]:
-        """Return how a person knows the examples at positions (M,): by name, by row of a file, or by index."""
+        """Return titles of the examples at positions (M,): name, row of a file, or index."""
         known = self.identity(positions)
         *_, column = known
         return [f"row {value}" if column == "row" else str(value) for value in known[column].tolist()]
@@ -87,7 +87,7 @@ class Split(ABC):
         raise InputError(f"there is no example {title!r}; examples are {some}, ... ({len(self):,} in all)")
 
     def class_name(self, number: float) -> str:
-        """Return the name of a class; its number, if it has no name."""
+        """Return the name of a class, or its number if it has no name."""
         return Schema(classes=tuple(self.classes)).class_name(number)
 
     @property
@@ -147,11 +147,11 @@ class Split(ABC):
         With `keep_labeled`, labeled examples are taken only if there are too few unlabeled ones (label -1).
 
         Raises:
-            InputError: If there are too few, or no way to take some out.
+            InputError: If there are too few examples, or the split has no random access.
         """
         raise InputError(
             f"{validation} validation examples were asked of a DataLoader, which has no random access; "
-            "use validation=0, or give validation data of their own, or the data set itself"
+            "use validation=0, or give separate validation data, or the data set itself"
         )
 
     @abstractmethod

@@ -22,14 +22,14 @@ class Indexed(Split):
 
     @abstractmethod
     def batch(self, indices: Tensor) -> Batch:
-        """Return the examples at these positions (B,), int64, which are the `index` of the batch."""
+        """Return the examples at positions (B,), int64; they are the `index` of the batch."""
 
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
-        """Return the examples at these positions (M,), numbered 0 .. M - 1, without a copy."""
+        """Return the examples at positions (M,), numbered 0 .. M - 1, without a copy."""
         return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
 
     def held_out(self, validation: int, seed: int, *, keep_labeled: bool = False) -> tuple[Split, Split]:
-        """See `Split.held_out`; by a seeded permutation."""
+        """See `Split.held_out`; a seeded permutation selects the examples."""
         size = len(self)
         if not 0 < validation < size:
             raise InputError(
@@ -41,11 +41,11 @@ class Indexed(Split):
         return self.subset(np.sort(order[validation:])), self.subset(np.sort(order[:validation]))
 
     def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
-        """See `Split.picked`: exactly these, in order."""
+        """See `Split.picked`; exactly `max_examples`, in order."""
         return self.batches(chosen(len(self), max_examples, seed).split(500), seed) if len(self) else iter(())
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
-        """Yield the batch at each of these index tensors; `seed` is for data sets that draw random numbers."""
+        """Yield the batch of each index tensor of a plan; `seed` is for data sets that draw random numbers."""
         return map(self.batch, plan)
 
     def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,7 +119,7 @@ def _renumbered(batch: Batch, indices: Tensor) -> Batch:
 
 
 class ArraySplit(Indexed):
-    """An array in memory or a memory-mapped one."""
+    """An array, in memory or memory-mapped."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class ArraySplit(Indexed):
 
 
 def stack(items: Iterable[np.ndarray]) -> np.ndarray:
-    """Return arrays of one shape as one array (B, ...)."""
+    """Stack arrays of one shape to one array (B, ...)."""
     items = list(items)
     for i, item in enumerate(items):
         if item.shape != items[0].shape:

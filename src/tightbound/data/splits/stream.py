@@ -21,7 +21,7 @@ from tightbound.data.splits.indexed import ArraySplit
 class Part(NamedTuple):
     """Consecutive examples of a stream."""
 
-    x: np.ndarray  # (B, *shape) as stored
+    x: np.ndarray  # (B, *shape), as stored
     label: np.ndarray | None  # (B,)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Part:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -36,7 +36,7 @@ class Stream:
     """
 
     parts: Callable[[int | None, int], Iterator[Part]]
-    title: str  # in messages
+    title: str  # name of the stream in messages
 
     def first(self, count: int, skip: int = 0) -> ArraySplit:
         """Return the first examples after `skip`, in memory; raise InputError if there are none."""
@@ -125,7 +125,7 @@ def _batched(parts: Iterator[Part], size: int) -> Iterator[Part]:
 
 
 def _shuffled(parts: Iterator[Part], random: np.random.Generator, limits: Limits) -> Iterator[Part]:
-    """Yield random examples of a full buffer, whose places the next ones take."""
+    """Yield random examples of a full buffer, and fill their places with the next examples."""
     waiting: list[Part] = []
     buffer: Part | None = None
     for part in parts:
@@ -149,7 +149,7 @@ def _shuffled(parts: Iterator[Part], random: np.random.Generator, limits: Limits
 
 
 def buffered(x: np.ndarray, limits: Limits) -> int:
-    """Return how many examples such as these a buffer holds."""
+    """Return how many examples like these a buffer holds."""
     return max(1, min(limits.buffer, limits.buffer_bytes // max(1, x[:1].nbytes)))
 
 

@@ -26,23 +26,23 @@ from tightbound.data.survey import Survey
 
 @dataclass(frozen=True)
 class Raw:
-    """How rows of an Arrow table become raw x (B, ...), and the words of columns that have any."""
+    """Reader of the rows of an Arrow table as raw x (B, ...), with the words of columns that have any."""
 
     layout: Layout
     classes: Mapping[str, tuple[str, ...]]
     images: ImageFormat | None
     declared: Domain | None
     titled: bool = True
-    threads: int = 1  # that decode images
+    threads: int = 1  # number of threads that decode images
     like: bool = False  # see `Options.like`
 
     @property
     def header(self) -> tuple[str, ...]:
-        """Names of the elements of an example, where these are columns."""
+        """Names of the elements of an example, if these are columns."""
         return self.layout.columns if self.layout.kind == "columns" and self.titled else ()
 
     def __call__(self, table: pa.Table, place: Place) -> tuple[np.ndarray, columns.Words]:
-        """Read rows; `place` describes one, in messages."""
+        """Read rows; `place` describes a row in messages."""
         names = self.layout.columns
         if self.layout.kind == "columns":
             return arrow.matrix(table, names, self.classes)
@@ -54,25 +54,25 @@ class Raw:
 
 @dataclass(frozen=True)
 class Coder:
-    """How rows of an Arrow table become x (B, *shape) as stored."""
+    """Reader of the rows of an Arrow table as stored x (B, *shape)."""
 
     raw: Raw
     domain: Domain
-    code: Encoding | None  # None: a domain for each column
+    code: Encoding | None  # None: each column has its own domain
     shape: tuple[int, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns that are read."""
+        """Columns to read."""
         return self.raw.layout.present
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the stored values."""
+        """Data type of the stored values."""
         return np.dtype(np.float32) if self.code is None else self.code.dtype
 
     def __call__(self, table: pa.Table, place: Place) -> np.ndarray:
-        """Read rows; `place` describes one, in messages."""
+        """Read rows; `place` describes a row in messages."""
         x, words = self.raw(table, place)
         where = f"{place(0)} and following"
         if self.code is None:
@@ -83,7 +83,7 @@ class Coder:
 
 
 def understood(table: Table, options: Options) -> tuple[Table, Raw, Mapping[int, Any], tuple[str, ...]]:
-    """Return a table whose words that are numbers were read, how its rows are read, the kinds of columns, and notes."""
+    """Return the table with number words converted, the reader of its rows, the kinds of its columns, and notes."""
     plan = arrow.layout(table.schema, options, table.title, titled=table.titled)
     table = _with_numbers(table, plan, options)
     raw = Raw(plan, table.classes, None, options.declared, table.titled, like=options.like)
@@ -142,12 +142,12 @@ _KEPT = ("classes", "titled", "train", "validation", "names", "row_numbers", "y"
 
 
 def _is_nominal(table: Table, name: str) -> bool:
-    """Whether a column has a type of categories, which numbers can stand for."""
+    """Return whether a column has a type of categories, which numbers can stand for."""
     return pa.types.is_dictionary(table.schema.field(name).type)
 
 
 def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
-    """Return what the images of a table have in common, judged by a few; None: they are .npy files."""
+    """Return the common format of the images of a table, judged by a few; None: they are .npy files."""
     headers = table.headers
     if headers is None:
         some = spread(len(table))

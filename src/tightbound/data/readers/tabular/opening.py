@@ -36,7 +36,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     table, raw, kinds, notes = understood(table, options)
     if raw.images is not None and raw.images.mode == images.DEEP and options.declared is None:
-        options = replace(options, declared=raw.images.domain)  # other images can be brighter
+        options = replace(options, declared=raw.images.domain)  # the first images may be darker than others
     y, classes, named = _labels(table, raw.layout.label, options)
     notes = (*table.notes, *notes, *named)
     label = raw.layout.label if y is not None else None
@@ -48,7 +48,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     )  # fmt: skip
     if raw.layout.id is not None:
         table.names = _names(table, raw.layout.id)
-    if raw.images is not None:  # the first may be broken
+    if raw.images is not None:  # the first image may be broken
         first = np.empty(raw.images.shape, np.uint16 if raw.images.mode == images.DEEP else np.uint8)
     else:
         first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.present), lambda _: table.place(0))
@@ -128,7 +128,7 @@ def _notation(table: Table, raw: Raw) -> tuple[str, ...]:
 def _labels(
     table: Table, name: str | None, options: Options
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
-    """Return the labels (N,), numbers or words, the words that numbers stand for, and notes."""
+    """Return the labels (N,) as numbers or words, the words that the numbers stand for, and notes."""
     if options.labels is not None and options.label_column is None:
         return np.asarray(options.labels), (), ()
     if name is None:
@@ -174,5 +174,5 @@ def _beside(table: Table, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _names(table: Table, column: str) -> list[str]:
-    """Return the column that names the examples, as text."""
+    """Return the names of the examples, as text."""
     return [str(value) for rows in table.scan((column,)) for value in rows[column].to_pylist()]

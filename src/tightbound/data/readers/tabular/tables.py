@@ -1,4 +1,4 @@
-"""Tables of typed columns, arrays or encoded images: in memory, or with rows that are read as they are needed."""
+"""Tables of typed columns, arrays or encoded images, in memory or read on demand."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 class Table(ABC):
     """Rows of typed columns, with random access."""
 
-    title: str  # in messages
+    title: str  # name of the table in messages
     schema: pa.Schema
-    classes: Mapping[str, tuple[str, ...]] = {}  # for columns of integers: the words that these stand for
+    classes: Mapping[str, tuple[str, ...]] = {}  # by column of integers: the words that the integers stand for
     titled: bool = True  # whether the names of the columns were given
     notes: tuple[str, ...] = ()
-    decimal: str | None = None  # decimal mark of words, where no column tells it
+    decimal: str | None = None  # decimal mark of words, if the columns do not reveal it
     notation: Mapping[str, str] = {}  # number format by column, see `notation.example`
-    problems: Mapping[str, str] = {}  # what cannot be read, by column
-    train: int | None = None  # the first so many rows are training data, as given
-    validation: int = 0  # the last so many rows are validation data, as given
+    problems: Mapping[str, str] = {}  # by column: why it cannot be read
+    train: int | None = None  # number of first rows that were given as training data
+    validation: int = 0  # number of last rows that were given as validation data
     names: list[str] | None = None  # one for each row
-    row_numbers: Sequence[int] | None = None  # of each row in its file, from 1
+    row_numbers: Sequence[int] | None = None  # row number in the file, from 1, for each row
     y: np.ndarray | None = None  # labels that are not in a column
-    unknown: np.ndarray | None = None  # (N,) words among the numbers of each row, which count as missing
-    headers: Mapping[str, Header] | None = None  # of all images, where they were read
+    unknown: np.ndarray | None = None  # (N,) number of words among the numbers of each row; they count as missing
+    headers: Mapping[str, Header] | None = None  # headers of all images, if they were read
     in_memory: ClassVar[bool] = False
     streamed: bool = False  # whether these are the first rows of a stream
     skips_broken: ClassVar[bool] = False  # leave out images that cannot be decoded
@@ -65,14 +65,14 @@ class Table(ABC):
         return f"row {row + 1}"
 
     def split(self, coder: Coder, limits: Limits) -> tuple[Indexed, str]:
-        """Return the rows as a split that reads them as they are needed, and a note."""
+        """Return a split that reads rows on demand, and a note."""
         fetch = partial(_fetched, self, coder)
         split = MappedSplit(fetch, len(self), coder.shape, names=self.names, workers=WORKERS)
         how = f"{len(self):,} examples, read as they are needed by {WORKERS} processes: too large for memory"
         return split, how
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of what is stored, without reading all of it."""
+        """Return a fingerprint of the contents, without reading all of them."""
         raise NotImplementedError
 
 
