@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
@@ -118,6 +119,22 @@ def test_a_run_with_validation_data_in_memory_asks_for_data(tmp_path: Path) -> N
     with pytest.raises(InputError, match="data="):
         loaded.evaluate(samples=2)
     assert loaded.evaluate(digits, samples=2)["elbo"].value is not None
+
+
+def test_a_run_of_data_in_memory_or_of_a_file_that_moved_is_asked_about_other_data(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n" + "".join(f"{i % 7}.5,{i % 3}.25\n" for i in range(60)))
+    for i, data in enumerate((pd.read_csv(table), str(table), tb.data.open(str(table)))):
+        run = tmp_path / f"run{i}"
+        tb.train(data, run=run, latent=1, network=NET, steps=2, quiet=True, sampler="prior")
+        assert (tb.load(run).config["data"] is None) == (i != 1)
+    other = pd.read_csv(table)[::-1]
+    table.rename(tmp_path / "moved.csv")
+    for i in range(3):
+        loaded = tb.load(tmp_path / f"run{i}")
+        assert loaded.evaluate(other, samples=2)["elbo"].value is not None
+        with pytest.raises(InputError, match="data="):
+            loaded.evaluate(samples=2)
 
 
 def test_codes_are_decoded_with_a_context_each_or_one_for_all() -> None:

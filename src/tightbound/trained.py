@@ -119,7 +119,12 @@ class Trained(Inference, Analyses):
     def subject(self, data: Source | None = None, train: Source | None = None) -> Subject:
         """Return the data of an analysis; see `analyze`."""
         data = self._as_training_data(data) if isinstance(data, Data) else data
-        known = self._as_training_data(train) if train is not None else data if isinstance(data, Data) else self.data
+        if train is not None:
+            known = self._as_training_data(train)
+        elif data is None:
+            known = self.data
+        else:
+            known = data if isinstance(data, Data) else self._data_if_there()
         if data is None:
             if known is None:
                 raise InputError("the data of this model are unknown; pass data=")
@@ -128,6 +133,13 @@ class Trained(Inference, Analyses):
         classes = () if known is None else known.classes
         split = as_split(self.model, data, classes, partial=self.infers_labels)
         return Subject(split, known, name, given=not isinstance(data, Data))
+
+    def _data_if_there(self) -> Data | None:
+        """Return the training data; None if they are unknown, or have moved or changed since."""
+        try:
+            return self.data
+        except InputError:
+            return None
 
     def _as_training_data(self, data: Source) -> Data:
         return training_data(data, like=self.model)

@@ -105,16 +105,16 @@ def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
 
 
 def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) -> Config:
-    """Return the config of a recipe, or the defaults, with options changed; `data` gives the recorded name.
+    """Return the config of a recipe, or the defaults, with options changed; `data` gives the recorded place, if any.
 
     Raises:
         InputError: If there is no such recipe, an option is unknown or a value is out of range.
     """
-    own = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", None)
-    name = own if isinstance(own, str) else type(data).__name__  # a tensor's name is None, a series' any object
+    builtin = data.name if isinstance(data, Data) and data.name in BUILTINS else ""
+    place = os.fspath(data) if isinstance(data, str | os.PathLike) else builtin  # data in memory have none
     beta = options.get("beta")
     written = {"beta": str(beta)} if isinstance(beta, int | float) else {}
-    return (recipe(recipe_name) if recipe_name else Config()).replace(**{**options, **written}, data=name)
+    return (recipe(recipe_name) if recipe_name else Config()).replace(**{**options, **written}, data=place)
 
 
 def opened(
@@ -146,7 +146,10 @@ def recorded(config: Config) -> dict[str, Any]:
     """Return the contents of a run's config.yaml; files have their absolute place, from wherever the run is asked."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)} | config.recorded()
     place = os.path.abspath(os.path.expanduser(config.data))
-    if config.data not in BUILTINS and (os.path.exists(place) or is_pattern(config.data)) and "://" not in config.data:
+    there = os.path.exists(place) or is_pattern(config.data)
+    if not config.data:
+        values["data"] = None
+    elif there and config.data not in BUILTINS and "://" not in config.data:
         values["data"] = place
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
