@@ -71,6 +71,18 @@ def test_parquet_holds_numbers_whole_numbers_and_words(tmp_path: Path) -> None:
     assert [str(kind) for kind in table.schema.types] == ["int64", "string", "double", "string", "int64"]
 
 
+def test_booleans_of_parquet_stay_booleans(cli: Callable[..., Result], tmp_path: Path) -> None:
+    member = pa.array([None if i % 9 == 0 else bool(i % 2) for i in range(60)])
+    parquet.write_table(pa.table({"x": R.normal(size=60), "member": member}), tmp_path / "t.parquet")
+    short = ("--epochs", "1", "--evaluate-samples", "0", "--sampler", "prior")
+    assert cli("train", "t.parquet", "--run", "r", *TINY, *short).status == 0
+    for command in ("sample", "impute"):
+        assert cli(command, "r", "--out", "x.parquet").status == 0
+        column = parquet.read_table(tmp_path / "x.parquet")["member"]
+        assert pa.types.is_boolean(column.type)
+        assert column.null_count == 0
+
+
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "embed", "impute", "score"])
 def test_each_command_writes_the_same_table_as_csv_and_parquet(
     command: str, ask: Callable[..., Result], tmp_path: Path, run: Path

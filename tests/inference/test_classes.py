@@ -74,9 +74,13 @@ def test_a_table_with_blank_labels_trains_a_sampler_that_learns_classes(tmp_path
 
 
 def test_a_sampler_of_one_class_is_refused() -> None:
-    x, _ = clusters(60)
+    x, y = clusters(60)
+    one = y.clamp_max(1) - 1  # -1 marks an unknown class
     with pytest.raises(CompositionError, match="fewer than two"):
-        tb.train({"x": x.numpy(), "y": np.arange(60) % 2 - 1}, sampler="m2", epochs=1, quiet=True)
+        tb.train({"x": x.numpy(), "y": one.numpy()}, sampler="m2", epochs=1, quiet=True)
+    plain = tb.train(x, sampler="prior", latent=1, network="mlp(hidden=(4,))", epochs=1, quiet=True)
+    with pytest.raises(InputError, match="one class only"):
+        plain.fit_sampler("m2", (x, one), epochs=1)
 
 
 def test_labels_that_are_no_classes_of_the_model_are_named(trained: tb.Trained) -> None:

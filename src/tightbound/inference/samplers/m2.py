@@ -100,12 +100,13 @@ class M2Sampler(Sampler):
         """Set mean and scale from latent codes (N, latent).
 
         Raises:
-            InputError: If no example has a class label.
+            InputError: If the examples have labels of fewer than two classes.
         """
-        if labels is None or not self.labels:
+        if labels is None or len(self.labels) < 2:
+            given = "no class labels" if labels is None or not self.labels else "labels of one class only"
             raise InputError(
-                "the examples have no class labels, and latent sampler 'm2' needs labels of some of them; pass labels "
-                "of some examples, or fit another latent sampler"
+                f"the examples have {given}, and latent sampler 'm2' needs labels of some examples of each class; pass "
+                "such labels, or fit another latent sampler"
             )
         super().start_at(codes, seed)
 

@@ -41,6 +41,9 @@ def test_values_have_the_precision_of_the_text() -> None:
     assert Notation("0.0").values(np.array([1.24, -3.26])).tolist() == [1.2, -3.3]
     assert Notation("$0.00").values(np.array([1.239])).tolist() == [1.24]
     assert Notation("31/12/2000").values(np.array([19794.4])).tolist() == [date(2024, 3, 12)]
+    assert Notation("true").values(np.array([0.0, 1.0])).dtype == bool
+    assert Notation("true").values(np.array([0.0, 0.3])).tolist() == [0, 0.3]  # means
+    assert [Notation("true").text(value) for value in (1.0, 0.25)] == ["1", "0.25"]
     for far in (1e12, -1e12):
         assert Notation("2000-12-31").text(far)[-6] == "-"  # a date, not an overflow
 
@@ -50,4 +53,6 @@ def test_a_model_knows_how_its_columns_are_written() -> None:
     assert tb.data.open(frame).schema.notation == ("2000-12-31 09:30:00", "")
     words = pd.DataFrame({"price": ["$1.50", "$2.25", "$3.75"] * 20, "x": np.linspace(0, 1, 60)})
     assert tb.data.open(words).schema.notation == ("$0.00", "")
+    frame = pd.DataFrame({"member": [True, False] * 20, "x": np.linspace(0, 1, 40)})
+    assert tb.data.open(frame).schema.notation == ("true", "")
     assert tb.data.open(np.zeros((30, 2)) + np.arange(30)[:, None]).schema.notation == ()

@@ -15,6 +15,7 @@ from tightbound.data.readers.tabular.cells import DAYS, HOURS, Reader, like
 Array = np.ndarray[Any, Any]
 SHOWN = {DAYS: 11322 + 9.5 / 24, HOURS: 13.5}  # half past nine on the last day of 2000; half past one
 MOST = 8  # maximum number of decimals
+BOOLEAN = "true"  # example cell of a column of booleans
 LONGEST = 700_000.0  # largest number of days from 1970 to a date, approximately
 
 
@@ -30,7 +31,9 @@ def example(cells: Sequence[str], decimal: str | None = None) -> str:
 
 
 def example_of_type(kind: pa.DataType) -> str:
-    """Return an example cell in the format of dates of an Arrow type; "" for other types."""
+    """Return an example cell in the format of dates or booleans of an Arrow type; "" for other types."""
+    if pa.types.is_boolean(kind):
+        return BOOLEAN
     return "2000-12-31" if pa.types.is_date(kind) else "2000-12-31 09:30:00" if pa.types.is_timestamp(kind) else ""
 
 
@@ -43,7 +46,8 @@ class Notation:
     """
 
     def __init__(self, shown: str, decimal: str | None = None) -> None:
-        self._write, self._decimal = like([shown], decimal), decimal
+        self._boolean = shown == BOOLEAN
+        self._write, self._decimal = like([] if self._boolean else [shown], decimal), decimal
         read = _reader([shown], decimal).read([shown])
         self._unit, self._dated = "" if read is None else read.unit, ":" not in shown
 
@@ -52,7 +56,9 @@ class Notation:
         return self._write(min(max(value, -LONGEST), 4 * LONGEST) if self._unit == DAYS else value)
 
     def values(self, x: Array) -> Array:
-        """Return numbers (N,) with the precision of the text, and dates as dates."""
+        """Return numbers (N,) with the precision of the text, dates as dates, and 0 and 1 of booleans as these."""
+        if self._boolean:
+            return x.astype(bool) if np.isin(x, (0, 1)).all() else x
         if self._unit == DAYS:
             days = np.clip(x, -LONGEST, 4 * LONGEST)
             if self._dated:
