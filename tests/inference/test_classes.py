@@ -93,6 +93,14 @@ def test_labels_that_are_no_classes_of_the_model_are_named(trained: tb.Trained) 
     assert "words" in str(named["accuracy"].reason)
 
 
+def test_labels_may_be_one_hot_rows(trained: tb.Trained) -> None:
+    x, y = clusters(90)
+    found = trained.classify((x, y))
+    hot = (x.numpy(), np.eye(4)[y.numpy()])
+    assert trained.classify(hot)["log_loss"].value == found["log_loss"].value
+    assert trained.probe(hot, train=hot, samples=2)["linear"].n == 90
+
+
 def test_classes_may_have_any_order() -> None:
     x, y = clusters(90)
     plain = tb.train(x, sampler="prior", latent=2, network="mlp(hidden=(4,))", epochs=1, quiet=True)

@@ -13,7 +13,7 @@ from tightbound.contexts.inferred import InferredLabels
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.feed import Source
 from tightbound.inference.infer import each_example
 from tightbound.inference.samplers import Sampler
@@ -74,7 +74,7 @@ def infer_classes(
         return found.cpu(), None if batch.label is None else batch.label.cpu()
 
     parts = each_example(model, source, batch_size, rows, "classify")
-    labels = [label for _, label in parts if label is not None and label.dim() == 1]
+    labels = [label for _, label in parts if label is not None]
     found = torch.cat([each for each, _ in parts])
     known = own.labels if own is not None else () if sampler is None else sampler.labels
-    return Classes(known, found, torch.cat(labels) if labels else None)
+    return Classes(known, found, class_numbers(torch.cat(labels)) if labels else None)

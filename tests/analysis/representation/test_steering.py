@@ -65,6 +65,8 @@ def test_generated_examples_are_classified_beside_real_ones() -> None:
     shares = classified_as(model, drawn, 7, batch, batch)
     assert (shares["generated"].value, shares["generated"].n) == (0.75, 40)
     assert (shares["data"].value, shares["data"].n) == (1, int((labels == 7).sum()))
+    rows = Batch(codes, label=torch.nn.functional.one_hot(labels))
+    assert classified_as(model, drawn, 7, rows, rows, partial=True)["generated"].value == 0.75
     few = Batch(codes, label=labels.where(torch.arange(len(labels)) % 10 == 0, torch.full_like(labels, -1)))
     shares = classified_as(model, drawn, 7, few, batch, partial=True)
     assert (shares["generated"].value, shares["data"].value) == (0.75, 1)  # as with all labels

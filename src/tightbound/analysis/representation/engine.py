@@ -130,9 +130,10 @@ def probe(
 
 def _labeled(batch: Batch) -> Batch:
     """Return the examples whose class is known, or all examples without their labels if fewer than 2 are known."""
-    if batch.label is None:
+    numbers = class_numbers(batch.label)
+    if numbers is None:
         return batch
-    known = torch.nonzero(batch.label != UNKNOWN)[:, 0]
+    known = torch.nonzero(numbers != UNKNOWN)[:, 0]
     return batch[known] if len(known) > 1 else replace(batch, label=None)
 
 

@@ -16,7 +16,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.core.schema import UNNAMED, Schema
-from tightbound.core.terms import UNKNOWN, Batch
+from tightbound.core.terms import UNKNOWN, Batch, class_numbers
 from tightbound.data.feed import Source, pick
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.infer import decode, encode
@@ -123,6 +123,13 @@ def steer(
     )  # fmt: skip
 
 
+def _with_classes(model: VAE, source: Source, max_examples: int, seed: int) -> Inputs:
+    """Return what a classifier of at most so many examples can look at, with their classes, if they have any."""
+    found = inputs(model, pick(model, source, max_examples, seed), seed)
+    numbers = None if found.labels is None else class_numbers(torch.from_numpy(found.labels))
+    return Inputs(found.x, None if numbers is None else numbers.numpy())
+
+
 def classified_as(
     model: VAE,
     generated: Tensor,
@@ -158,13 +165,12 @@ def classified_as(
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    known = inputs(model, pick(model, train, max_examples, seed), seed)
-    real = inputs(model, pick(model, test, max_examples, seed), seed)
+    known, real = (_with_classes(model, source, max_examples, seed) for source in (train, test))
     if partial and known.labels is not None:
         labeled = known.labels != UNKNOWN
         known = Inputs(known.x[labeled], known.labels[labeled])
     if known.labels is None or real.labels is None or not len(known.labels):
-        raise InputError("the data have no labels; give data with labels")
+        raise InputError("the data have no labels; give data with class labels")
     own, goal = real.x[real.labels == label], names.class_name(label)
     if not len(own):
         raise InputError(f"no test example has label {goal}; give a label that some have")
