@@ -48,7 +48,7 @@ def test_few_labels_are_enough_to_classify_clusters(trained: tb.Trained) -> None
     found = trained.classify({"x": x.numpy(), "y": y.numpy()})
     assert found["accuracy"].value > 0.95
     p = found.per_example["probabilities"]
-    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
     right = found.per_example["class"].astype(int) == y.numpy()
     assert found["accuracy"].value == pytest.approx(right.mean())
     assert found["log_loss"].value == pytest.approx(-np.log(p[np.arange(300), y]).mean(), rel=1e-5)

@@ -41,7 +41,7 @@ class Classify(Analysis[Result]):
 
         model = trained.model
         found = infer_classes(model, subject.examples, chosen_sampler(trained.folder), seed=self.seed)
-        labels, log_p = np.array(found.labels), found.log_probabilities.double().numpy()
+        labels, log_p = np.array(found.labels), found.log_probabilities.double().log_softmax(1).numpy()
         n, chosen = len(log_p), log_p.argmax(1)
         names = [model.schema.class_name(label) for label in found.labels]
         words = bool(subject.examples.classes) and not model.schema.classes
