@@ -141,12 +141,22 @@ def test_a_model_that_infers_no_classes_is_refused() -> None:
         tb.train({"x": x.numpy(), "y": np.arange(60) % 2}, labels_fraction=0.5, epochs=1, quiet=True)
 
 
-def test_a_sampler_that_cannot_be_fitted_is_refused_before_training() -> None:
+def test_a_sampler_that_cannot_be_fitted_is_refused_before_training(tmp_path: Path) -> None:
     x, _ = clusters(60)
     with pytest.raises(CompositionError, match="the data have none"):
         tb.train(x, sampler="m2", epochs=1, quiet=True)
     with pytest.raises(InputError, match="no argument 'widths'"):
         tb.train(x, sampler="flow(widths=3)", epochs=1, quiet=True)
+    for name in ("prior(1)", "auto(x=1)"):
+        with pytest.raises(InputError, match="there is no sampler"):
+            tb.train(x, sampler=name, epochs=1, run=tmp_path / "run", quiet=True)
+    with pytest.raises(CompositionError, match="sample from the prior"):
+        tb.train(x, recipe="vq-vae", sampler="flow", latent=2, epochs=1, run=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,y\n" + "".join(f"{i % 7}.5,{i}.25,{i % 3 or ''}\n" for i in range(60)))
+    with pytest.raises(InputError, match="20 rows have no label"):  # the model itself needs each class
+        tb.train(table, labels="y", context="labels", sampler="m2", epochs=1, quiet=True)
 
 
 def test_the_classifier_of_a_model_is_preferred_to_its_sampler() -> None:

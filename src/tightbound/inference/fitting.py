@@ -67,15 +67,7 @@ def fit_sampler(
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
     asked = {"epochs": whole("epochs", epochs, least=1)} if epochs is not None else {}
-    if model.context is not None and model.context.completes:
-        raise CompositionError(
-            "the latent codes of a model that completes examples depend on the visible part; use complete()"
-        )
-    if model.latents.support != "real":
-        raise CompositionError(
-            f"the latent codes of this model lie on {model.latents.support!r}, and samplers are densities on R^L; "
-            "sample from the prior"
-        )
+    check_sampled(model)
     source = as_split(model, source, partial=find("sampler", spec.name, trust=trust).infers_classes)
     coded = encode(model, source, draw=True, seed=seed)
     codes, labels = coded.sample, class_numbers(coded.label)
@@ -98,6 +90,19 @@ def fit_sampler(
     default = default or default_sampler(folder) == _stage(spec.name).removeprefix("sampler-")
     save_sampler(folder, spec.name, fitted, len(codes), default=default)
     return fitted.eval()
+
+
+def check_sampled(model: VAE) -> None:
+    """Raise CompositionError if latent samplers are undefined for a model."""
+    if model.context is not None and model.context.completes:
+        raise CompositionError(
+            "the latent codes of a model that completes examples depend on the visible part; use complete()"
+        )
+    if model.latents.support != "real":
+        raise CompositionError(
+            f"the latent codes of this model lie on {model.latents.support!r}, and samplers are densities on R^L; "
+            "sample from the prior"
+        )
 
 
 def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunFolder, stage: str, quiet: bool) -> None:

@@ -19,6 +19,7 @@ from tightbound.data.division import for_training
 from tightbound.data.given import Source, training_data
 from tightbound.data.readers.paths import is_pattern
 from tightbound.inference.classes import learns_classes
+from tightbound.inference.fitting import check_sampled
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
@@ -76,15 +77,16 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         start_at_data=train if config.start_at_data else False,
         trust=trust,
     )
-    _check_labels(config, data, model, trust)
+    _check_sampler(config, data, model, trust)
     objective = make("objective", config.objective_spec(), trust=trust)
     return Composed(_fitting_settings(config, model), model, objective, notes)
 
 
-def _check_labels(config: Config, data: Data, model: VAE, trust: bool) -> None:
-    """Raise CompositionError if nothing infers hidden labels, or if the sampler needs labels and there are none."""
+def _check_sampler(config: Config, data: Data, model: VAE, trust: bool) -> None:
+    """Raise an error if the sampler does not fit the model or the labels, or if nothing infers hidden labels."""
     infers = False
-    if parse(config.sampler).name not in ("auto", "prior"):
+    if config.sampler not in ("auto", "prior"):
+        check_sampled(model)
         infers = make("sampler", config.sampler, trust=trust, latent=model.latents.latent).infers_classes
         if infers and data.train.labels is None:
             raise CompositionError(
@@ -133,7 +135,7 @@ def opened(
     share = options.pop("test")
     named = isinstance(data, str | os.PathLike)
     share = share if test is None and named else test
-    partial = _infers_labels(config, trust) or learns_classes(config.sampler, trust=trust)
+    partial = _infers_labels(config, trust) or (config.context is None and learns_classes(config.sampler, trust=trust))
     return training_data(data, validation, share, partial=partial, **options)
 
 
