@@ -27,7 +27,8 @@ def m2() -> Config:
 def m1_m2() -> Config:
     """Model M1+M2 on MNIST: a VAE, and then M2 on its latent codes, which learns classes from few labels.
 
-    `labels_fraction` sets the share of labels to train on. Samples come from M2; `--label` selects their class.
+    `labels_fraction` sets the share of labels to train on. In your own data, examples without a label, or with the
+    label -1, have an unknown class. Samples come from M2; `--label` selects their class.
     """
     return BINARIZED.replace(
         network="mlp(hidden=(600, 600))",
