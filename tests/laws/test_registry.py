@@ -123,6 +123,7 @@ QUANTIZERS = {
     "vq": "vq(codebook_size=6)",
     "vq-gradient": "vq-gradient(codebook_size=6, gradient='rotation')",
     "fsq": "fsq(levels=(4, 3))",
+    "lfq": "lfq(bits=3)",
     "residual": "residual(depth=2, of='vq(codebook_size=4)')",
     "grouped": "grouped(groups=2, of='vq-gradient(codebook_size=3)')",
     "gumbel": "gumbel(codebook_size=4)",

@@ -16,6 +16,7 @@ from tightbound.quantizers import (
     Codebook,
     FiniteScalarQuantizer,
     GradientVectorQuantizer,
+    LookupFreeQuantizer,
     Quantization,
     Quantizer,
     Residual,
@@ -112,6 +113,28 @@ def test_finite_scalar_quantizer(oracle: Any, levels: tuple[int, ...]) -> None:
         assert torch.equal(out.indices[0, ..., 0], codes.long())
         assert torch.allclose(out.z[0], z, atol=1e-6)
         assert torch.allclose(*gradients(out.z, x), *gradients(z, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_lookup_free_quantizer(oracle: Any, spherical: bool) -> None:
+    """Their entropies are of softmax(2 v.e / temperature) for all code vectors, and the first bit is the highest."""
+    ours = LookupFreeQuantizer(SIZE, spherical, entropy=0.2, temperature=SIZE if spherical else 1.0, commitment=0.3)
+    theirs = oracle.LFQ(
+        dim=SIZE, entropy_loss_weight=0.2, commitment_loss_weight=0.3 * SIZE, diversity_gamma=1.0, spherical=spherical
+    )
+    x = raw()
+    ours.start_at(x.detach().flatten(0, 1))
+    out = call(ours, x)
+    z, codes, loss = theirs(x, inv_temperature=1.0)
+    assert torch.equal(out.indices[0, ..., 0] >> torch.arange(SIZE).view(SIZE, 1, 1) & 1,
+                       codes >> (SIZE - 1 - torch.arange(SIZE)).view(SIZE, 1, 1) & 1)  # fmt: skip
+    assert torch.allclose(out.z[0], z, atol=1e-6)
+    assert out.penalty is not None
+    assert torch.allclose(out.penalty.sum() / N, loss, atol=1e-5)
+    assert torch.allclose(*gradients(out.z, x), *gradients(z, x), atol=1e-5)
+    (mine,) = torch.autograd.grad(out.penalty.sum() / N, x)
+    (other,) = torch.autograd.grad(loss, x)
+    assert torch.allclose(mine, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("shared", [False, True])

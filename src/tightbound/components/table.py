@@ -36,6 +36,7 @@ TABLE: dict[str, dict[str, str]] = {
         "vq": "tightbound.quantizers.codebook:VectorQuantizer",
         "vq-gradient": "tightbound.quantizers.codebook:GradientVectorQuantizer",
         "fsq": "tightbound.quantizers.scalar:FiniteScalarQuantizer",
+        "lfq": "tightbound.quantizers.binary:LookupFreeQuantizer",
         "residual": "tightbound.quantizers.residual:Residual",
         "grouped": "tightbound.quantizers.grouped:Grouped",
         "gumbel": "tightbound.quantizers.gumbel:GumbelQuantizer",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.quantizers.base import Nearest as Nearest
     from tightbound.quantizers.base import Quantization as Quantization
     from tightbound.quantizers.base import Quantizer as Quantizer
+    from tightbound.quantizers.binary import LookupFreeQuantizer as LookupFreeQuantizer
     from tightbound.quantizers.codebook import Codebook as Codebook
     from tightbound.quantizers.codebook import GradientVectorQuantizer as GradientVectorQuantizer
     from tightbound.quantizers.codebook import VectorQuantizer as VectorQuantizer

@@ -48,6 +48,7 @@ SMALL = {
         "vq": "vq(codebook_size=5)",
         "vq-gradient": "vq-gradient(codebook_size=5)",
         "fsq": "fsq(levels=(3, 4))",
+        "lfq": "lfq(bits=3)",
         "residual": "residual(depth=2, of=vq(codebook_size=3))",
         "grouped": "grouped(groups=2, of=vq(codebook_size=3))",
         "gumbel": "gumbel(codebook_size=3)",
