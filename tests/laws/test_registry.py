@@ -122,6 +122,7 @@ LATENTS = [
 QUANTIZERS = {
     "vq": "vq(codebook_size=6)",
     "vq-gradient": "vq-gradient(codebook_size=6, gradient='rotation')",
+    "simvq": "simvq(codebook_size=6)",
     "fsq": "fsq(levels=(4, 3))",
     "lfq": "lfq(bits=3)",
     "residual": "residual(depth=2, of='vq(codebook_size=4)')",

@@ -20,6 +20,7 @@ from tightbound.quantizers import (
     Quantization,
     Quantizer,
     Residual,
+    SimVQ,
     VectorQuantizer,
 )
 
@@ -98,6 +99,28 @@ def test_gradient_codebook(oracle: Any) -> None:
     other = torch.autograd.grad(loss, [x, theirs._codebook.embed])
     assert torch.allclose(mine[0], other[0], atol=1e-7)
     assert torch.allclose(mine[1], other[1][0], atol=1e-7)
+
+
+@pytest.mark.parametrize("gradient", ["straight-through", "rotation"])
+def test_simvq(oracle: Any, gradient: str) -> None:
+    torch.manual_seed(0)
+    ours = SimVQ(SIZE, K, 0.3, gradient=gradient)
+    torch.nn.init.zeros_(ours.map.bias)  # theirs has none
+    theirs = oracle.SimVQ(SIZE, K, rotation_trick=gradient == "rotation", input_to_quantize_commit_loss_weight=0.3)
+    theirs.frozen_codebook.copy_(ours.codebook)
+    theirs.code_transform.weight.data.copy_(ours.map.weight)
+    x = raw()
+    out = call(ours, x)
+    z, codes, loss = theirs(x)
+    assert torch.equal(out.indices[0, ..., 0], codes)
+    assert torch.allclose(out.z[0], z, atol=1e-6)
+    assert out.penalty is not None
+    assert torch.allclose(out.penalty.sum() / (N * SIZE), loss, atol=1e-6)
+    assert torch.allclose(*gradients(out.z, x), *gradients(z, x), atol=1e-5)
+    mine = torch.autograd.grad(out.penalty.sum() / (N * SIZE), [x, ours.map.weight])
+    other = torch.autograd.grad(loss, [x, theirs.code_transform.weight])
+    for one, same in zip(mine, other, strict=True):
+        assert torch.allclose(one, same, atol=1e-6)
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 3, 4, 6)])

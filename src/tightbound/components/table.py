@@ -35,6 +35,7 @@ TABLE: dict[str, dict[str, str]] = {
     "quantizer": {
         "vq": "tightbound.quantizers.codebook:VectorQuantizer",
         "vq-gradient": "tightbound.quantizers.codebook:GradientVectorQuantizer",
+        "simvq": "tightbound.quantizers.simvq:SimVQ",
         "fsq": "tightbound.quantizers.scalar:FiniteScalarQuantizer",
         "lfq": "tightbound.quantizers.binary:LookupFreeQuantizer",
         "residual": "tightbound.quantizers.residual:Residual",

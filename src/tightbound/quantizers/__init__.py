@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
     from tightbound.quantizers.residual import Residual as Residual
     from tightbound.quantizers.scalar import FiniteScalarQuantizer as FiniteScalarQuantizer
+    from tightbound.quantizers.simvq import SimVQ as SimVQ
     from tightbound.quantizers.usage import CodebookUsage as CodebookUsage
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["quantizer"])

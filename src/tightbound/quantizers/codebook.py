@@ -43,7 +43,7 @@ class Codebook(Nearest, ABC):
             https://arxiv.org/abs/2410.06424
     """
 
-    codebook: Tensor  # (codebook_size, size)
+    codebook: Tensor  # (codebook_size, size), from which `to_codes` makes the code vectors
     use: Tensor  # (codebook_size,) moving average of each code vector's use, relative to even use
 
     def __init__(
@@ -75,17 +75,21 @@ class Codebook(Nearest, ABC):
         """Return the encoder's outputs, scaled to length 1 if `cosine`."""
         return F.normalize(raw, dim=-1) if self.cosine else raw
 
+    def to_codes(self, rows: Tensor) -> Tensor:
+        """Return the code vectors (..., size) of rows (..., size) of the codebook."""
+        return self.to_vectors(rows)  # an optimizer may move parameters off the sphere
+
     def embed(self, indices: Tensor) -> Tensor:
         """Return the vectors (..., size) of code indices (..., 1)."""
-        return self.to_vectors(self.codebook[indices.squeeze(-1)])  # an optimizer may move parameters off the sphere
+        return self.to_codes(self.codebook[indices.squeeze(-1)])
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the code indices (..., 1) nearest to vectors (..., size)."""
-        return nearest_rows(vectors, self.to_vectors(self.codebook))
+        return nearest_rows(vectors, self.to_codes(self.codebook))
 
     def candidates(self, vectors: Tensor, n: int) -> Tensor:
         """Return the code indices (..., n, 1) of exactly the n nearest code vectors, nearest first."""
-        return nearest_rows(vectors, self.to_vectors(self.codebook), n).unsqueeze(-1)
+        return nearest_rows(vectors, self.to_codes(self.codebook), n).unsqueeze(-1)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor:
         """Return the commitment penalty (B,), whose gradient reaches only the vectors."""

@@ -47,6 +47,7 @@ SMALL = {
     "quantizer": {
         "vq": "vq(codebook_size=5)",
         "vq-gradient": "vq-gradient(codebook_size=5)",
+        "simvq": "simvq(codebook_size=5)",
         "fsq": "fsq(levels=(3, 4))",
         "lfq": "lfq(bits=3)",
         "residual": "residual(depth=2, of=vq(codebook_size=3))",
