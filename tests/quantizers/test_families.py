@@ -213,6 +213,21 @@ def test_grouped_concatenates_its_quantizers() -> None:
     assert torch.allclose(out.penalty, sum(cast(Tensor, one.penalty) for one in each))
 
 
+@pytest.mark.parametrize(
+    ("of", "whole"),
+    [("fsq(levels=(5, 4, 3))", "fsq(levels=(5, 4, 3, 5, 4, 3))"), ("lfq(bits=3, joint=1)", "lfq(bits=6, joint=1)")],
+)
+def test_a_group_of_scalar_quantizers_is_one_with_all_elements(of: str, whole: str) -> None:
+    product, single = make("quantizer", "grouped(groups=2)", size=6, of=of).double(), make("quantizer", whole).double()
+    raw = 2 * normal(40, 3, 6)
+    found, wanted = call(product, raw), call(single, raw)
+    assert torch.equal(found.z, wanted.z)
+    first, second = found.indices.unbind(-1)
+    assert torch.equal(first + product.codebook_size * second, wanted.indices[..., 0])
+    if wanted.penalty is not None:
+        assert torch.allclose(cast(Tensor, found.penalty), wanted.penalty)
+
+
 def test_the_posterior_of_grouped_is_the_product() -> None:
     torch.manual_seed(0)
     quantizer = Grouped(6, 2, of="gumbel(codebook_size=5)").double()
