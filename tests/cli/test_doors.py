@@ -106,10 +106,14 @@ def test_examples_with_equal_code_indices_are_told_apart(cli: Cli) -> None:
     assert f"note: code indices equal to those of an earlier example: {repeated} of 60 examples" in plain.err
     unique = cli("embed", "run", "x.npy", "--out", "unique.csv", "--unique")
     assert unique.err == ""
+    assert f"equal to those of an earlier example: {repeated} of 60 examples, distinguished by copy" in unique.out
     header, *lines = (line.split(",") for line in Path("unique.csv").read_text().splitlines())
     assert header[-1] == "copy"
     assert [line[:-1] for line in lines] == rows
     assert [int(line[-1]) for line in lines] == [codes[:i].count(code) for i, code in enumerate(codes)]
+    found = tb.load("run").unique_indices(np.load("x.npy"))
+    assert found.repeated == repeated
+    assert [[str(v) for v in row] for row in found.ids.tolist()] == [line[1:] for line in lines]
 
 
 def test_sparse_matrices_and_data_of_scikit_learn_keep_their_values_and_names(tmp_path: Path) -> None:

@@ -290,3 +290,12 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
 def test_invalid_codebooks_raise(text: str, error: type[Exception], description: str) -> None:
     with pytest.raises(error, match=description):
         make("quantizer", text)
+
+
+def test_a_start_from_vectors_that_differ_by_rounding_errors_does_not_warn() -> None:
+    """Remainders of a residual quantizer are such vectors if it starts with as many vectors as code vectors."""
+    vectors = torch.zeros(100, 4)
+    vectors[:40, 0] = 1e-30
+    quantizer = VectorQuantizer(4, 8)
+    quantizer.start_at(vectors)
+    assert torch.isfinite(quantizer.codebook).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ from tightbound.inference import imputation, infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.conditional import Conditional, given_row, sample_given
 from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
+from tightbound.inference.indices import IndexMethods
 from tightbound.inference.infer import Values
 from tightbound.latents.codes import needs_codes
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tightbound.training.folder import RunFolder
 
 
-class Inference:
+class Inference(IndexMethods):
     """Methods of `tightbound.Trained` that encode examples and generate new ones."""
 
     model: VAE
@@ -138,47 +139,6 @@ class Inference:
         """
         examples = data if isinstance(data, Batch) else self._examples(data)
         return self._in_form(imputation.impute(self.model, examples, samples=samples, draw=draw, seed=seed), data)
-
-    def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
-        """Return the code indices of each level of quantized latents, lowest level first.
-
-        Args:
-            data: Examples, in any form.
-            draw: Draw from q(indices | x) if it is not deterministic.
-            seed: Random seed.
-
-        Returns:
-            Code indices (N, H, W) for each level, or (N, H, W, depth) if a position has several.
-
-        Raises:
-            CompositionError: If the latents are not quantized.
-        """
-        levels = infer.code_indices(self.model, self._examples(data), draw=draw, seed=seed).levels
-        tables = needs_codes(self.model.latents).code_grids
-        return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
-
-    def decode_indices(
-        self,
-        indices: Sequence[Tensor | np.ndarray[Any, Any]],
-        *,
-        context: Values | None = None,
-        draw: bool = False,
-        seed: int = 0,
-    ) -> Tensor:
-        """Return E[x | indices] (N, *shape) for code indices, or with `draw` one draw from p(x | indices) each.
-
-        Args:
-            indices: Code indices of each level, as `code_indices` returns them.
-            context: As for `decode`.
-            draw: Draw x instead of using its mean.
-            seed: Random seed.
-
-        Raises:
-            InputError: If the indices have the wrong shape or are out of range.
-            CompositionError: If the latents are not quantized.
-        """
-        contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context, in_turn=False)
-        return self._in_form(infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed))
 
     def fit_sampler(
         self,

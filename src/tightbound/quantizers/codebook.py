@@ -141,15 +141,20 @@ class Codebook(Nearest, ABC):
 
         With fewer distinct vectors than code vectors, the remaining code vectors keep their random values.
         """
+        import warnings
+
         import numpy as np
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
         vectors = self.to_vectors(precise(raw))
         # pick at random, because every n-th vector would come from the same few positions of all examples
         picked = np.random.default_rng(key_seed("k-means")).permutation(len(vectors))[: 64 * self.codebook_size]
         vectors = vectors.cpu().numpy()[picked]
         few = min(self.codebook_size, len(np.unique(vectors, axis=0)))
-        found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # vectors that differ by rounding share a center
+            found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
         centers = self.to_vectors(torch.from_numpy(found.cluster_centers_))
         self.set_vectors(torch.arange(few, device=self.use.device), centers.to(self.use.device))
         self.use.fill_(1.0)

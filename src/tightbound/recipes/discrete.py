@@ -69,3 +69,21 @@ def rq_vae() -> Config:
     return vq_vae().replace(
         latents="quantized(quantizer=residual(depth=4, of=vq(codebook_size=256), shared=True))", prior="transformer"
     )
+
+
+@published("rajput2023tiger", "lee2022rqvae")
+def semantic_ids() -> Config:
+    """Semantic ids: residual quantization of embedding vectors (N, D) by three codebooks of size 256.
+
+    `tightbound embed --unique` and `trained.unique_indices` add a fourth index, which distinguishes examples with equal
+    ones. Without data, the digits stand in for embeddings. The paper quantizes embeddings of the text of products.
+    """
+    return Config(
+        network="mlp(hidden=(512, 256))",
+        latents="quantized(quantizer=residual(depth=3, of=vq(codebook_size=256)), positions=1, start_size=4096)",
+        latent=32,
+        epochs=100,
+        batch_size=128,
+        lr=1e-3,
+        schedule="cosine(final=0.01)",
+    )

@@ -23,6 +23,7 @@ from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.data.source import is_annotated
 from tightbound.inference import infer
+from tightbound.inference.indices import UniqueIndices
 from tightbound.latents.codes import CodeLatents
 from tightbound.trained import Trained
 
@@ -82,29 +83,17 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
         arrays["std"] = Parts(shape, (std for _, std in moments()))
     flat = [own.flatten(1) for own in levels]
     level = ["level{i}_" if len(flat) > 1 else ""] * len(flat)
-    indices = torch.cat(flat, 1)
     header = [f"{level[i].format(i=i + 1)}index{j + 1}" for i, own in enumerate(flat) for j in range(own.shape[1])]
-    copies = _copies(indices)
+    (ids, repeated), about = UniqueIndices.of(levels), ""
+    equal = f"code indices equal to those of an earlier example: {repeated:,} of {len(ids):,} examples"
     if command.unique:
-        arrays["copy"] = copies.numpy()
-        indices, header = torch.cat([indices, copies.unsqueeze(1).to(indices)], 1), [*header, "copy"]
-    elif repeated := int((copies > 0).sum()):
-        say(
-            f"note: code indices equal to those of an earlier example: {repeated:,} of {len(indices):,} examples; "
-            "--unique distinguishes them",
-            sys.stderr,
-        )
+        arrays["copy"], about = ids[:, -1].long().numpy(), f"; {equal}, distinguished by copy"
+    elif repeated:
+        say(f"note: {equal}; --unique distinguishes them", sys.stderr)
+    indices, header = (ids, [*header, "copy"]) if command.unique else (ids[:, :-1], header)
     _write(command, trained, split, arrays, indices, header)
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
-    return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}"
-
-
-def _copies(indices: Tensor) -> Tensor:
-    """Return the number (N,) of earlier rows that are equal to each row (N, D)."""
-    _, group, sizes = torch.unique(indices, dim=0, return_inverse=True, return_counts=True)
-    order = group.argsort(stable=True)
-    within = torch.arange(len(group)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    return torch.empty_like(within).scatter_(0, order, within)
+    return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}{about}"
 
 
 def _source(command: Embed, trained: Trained) -> Path:
