@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
@@ -181,6 +180,8 @@ class Settings:
     auto epochs, else no limit."""
     batch_size: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
     """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` does."""
+    accumulate: int = 1
+    """Parts into which a step's examples are divided, computed in turn to save memory; the step is the same."""
     lr: Annotated[float | Literal["auto"], "FLOAT|auto"] = "auto"
     """Learning rate; auto: 1e-3, or 2e-3 if the networks have group normalization, as `resnet` does."""
     encoder_lr: _Float = None
@@ -242,7 +243,7 @@ class Settings:
         whole("prior_max_examples", self.prior_max_examples, least=1)
         for name, least in (
             ("batch_size", 1), ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1),
-            ("prior_batch_size", 1),
+            ("prior_batch_size", 1), ("accumulate", 1),
         ):  # fmt: skip
             optional = "auto" if name == "batch_size" else None
             if getattr(self, name) != optional:
@@ -334,6 +335,7 @@ class FitOptions(TypedDict, total=False):
     steps: int | None
     minutes: float | None
     batch_size: int | Literal["auto"]
+    accumulate: int
     lr: float | Literal["auto"]
     encoder_lr: float | None
     decoder_lr: float | None
@@ -377,24 +379,3 @@ def _check_component(name: str, value: object) -> None:
         raise InputError(f"{name} = {value!r}; needed: a component's name, or name(argument=value, ...)")
     if name != "beta":
         parse(value)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file.
-
-    Raises:
-        InputError: If there is no such file, or it is not YAML or not a mapping.
-    """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InputError(f"cannot read the config {str(path)!r} ({reason}); pass the path of a YAML file") from error
-    except yaml.YAMLError as error:
-        where = str(error).replace("\n", " ")
-        raise InputError(f"{str(path)!r} is not YAML ({where})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{str(path)!r} must hold `name: value` lines, like the config.yaml of a run")
-    return values

@@ -18,8 +18,9 @@ from tightbound.analysis.result import Evaluation, Result
 from tightbound.analysis.samples.rejection import Kept, best_samples
 from tightbound.analysis.table import Analyses
 from tightbound.components import make, rebuild
-from tightbound.config import FitOptions, Settings, read_yaml
+from tightbound.config import FitOptions, Settings
 from tightbound.core.errors import InputError
+from tightbound.core.files import read_yaml
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data import Data

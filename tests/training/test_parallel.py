@@ -66,6 +66,13 @@ def test_two_processes_train_as_one_does(name: str, both: Train, tmp_path: Path)
     same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two"))
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param("vq", marks=pytest.mark.slow), "lagging", "last batch of one", "uneven shares"]
+)
+def test_each_process_can_divide_its_share(name: str, both: Train, tmp_path: Path) -> None:
+    same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two", accumulate=2))
+
+
 @pytest.mark.parametrize("name", cases.ALIKE)
 def test_components_that_draw_by_themselves_train_to_the_same_weights_in_each(
     name: str, both: Train, tmp_path: Path

@@ -24,9 +24,10 @@ from tightbound.cli.processes import start
 from tightbound.cli.sweep_arguments import Sweep, Swept, varying
 from tightbound.cli.training import Training
 from tightbound.cli.translate import flag
-from tightbound.config import Config, read_yaml
+from tightbound.config import Config
 from tightbound.core import launch
 from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
+from tightbound.core.files import read_yaml
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _end_with_others(argv, OtherFailed())
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
-        fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
+        fail("out of memory; use a larger --accumulate, a smaller --latent, --network, --batch-size or smaller data", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

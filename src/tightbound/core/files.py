@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the new one, never a part of one. Does not import torch."""
+"""Read YAML, and write atomically: a reader sees the old file or the new one, never a part. Does not import torch."""
 
 from __future__ import annotations
 
@@ -56,3 +56,24 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def to_json(value: Any) -> str:
     """Return strict JSON (no NaN), indented."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file.
+
+    Raises:
+        InputError: If there is no such file, or it is not YAML or not a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InputError(f"cannot read the config {str(path)!r} ({reason}); pass the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        where = str(error).replace("\n", " ")
+        raise InputError(f"{str(path)!r} is not YAML ({where})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{str(path)!r} must hold `name: value` lines, like the config.yaml of a run")
+    return values

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -86,6 +87,17 @@ class Noise:
         branch._key, branch._draws = (*self._key, self._draws), 0
         return branch
 
+    def once(self, update: Callable[..., None], *values: Tensor) -> None:
+        """Call `update(*values, noise)` once per step, with values (B, ...) of all examples that this process holds."""
+        update(*values, self.branch())
+
+    def divided(self, sizes: Sequence[int]) -> list[Noise]:
+        """Return the noise of each part of the batch, of these sizes; each example keeps its draws."""
+        if len(sizes) == 1:
+            return [self]
+        starts, waiting = [0, *accumulate(sizes)], dict[tuple[Key, ...], list[tuple[Tensor, ...]]]()
+        return [PartNoise(self, start, starts[-1], len(sizes), waiting) for start in starts[:-1]]
+
     def _next(self) -> int:
         self._draws += 1
         return key_seed(*self._key, self._draws)
@@ -102,6 +114,33 @@ class Noise:
         generator = torch.Generator(like.device).manual_seed(self._next())
         out = fill(like.new_empty(whole), generator=generator)
         return out if self._total is None else out[:, self._start : self._start + shape[1]]
+
+
+class PartNoise(Noise):
+    """Noise of one of the parts of a batch, which a process computes one after the other.
+
+    Args:
+        batch: Noise of the examples that the process holds.
+        start: Index of the part's first example among them.
+        size: Number of these examples.
+        parts: Number of parts.
+        waiting: Values given to `once` for the parts so far, by key; shared by the parts.
+    """
+
+    def __init__(
+        self, batch: Noise, start: int, size: int, parts: int, waiting: dict[tuple[Key, ...], list[tuple[Tensor, ...]]]
+    ) -> None:
+        super().__init__(*batch._key, start=batch._start + start, total=batch._total or size)
+        self._batch, self._parts, self._waiting = batch, parts, waiting
+
+    def once(self, update: Callable[..., None], *values: Tensor) -> None:
+        """Keep the values until those of all parts are there; see `Noise.once`."""
+        key = self.branch()._key
+        found = self._waiting.setdefault(key, [])
+        found.append(values)
+        if len(found) == self._parts:
+            noise = Noise(*key, start=self._batch._start, total=self._batch._total)
+            update(*map(torch.cat, zip(*self._waiting.pop(key), strict=True)), noise)
 
 
 def unkeyed() -> Noise:
@@ -159,6 +198,15 @@ class FoldedNoise(Noise):
         """Return this view of a branch of the underlying noise."""
         return FoldedNoise(self._noise.branch(), self._samples)
 
+    def once(self, update: Callable[..., None], *values: Tensor) -> None:
+        """Call `update` with folded values (S B, ...); see `Noise.once`."""
+
+        def folded(*given: Any) -> None:
+            *found, noise = given
+            update(*(v.transpose(0, 1).flatten(0, 1) for v in found), FoldedNoise(noise, self._samples))
+
+        self._noise.once(folded, *(v.unflatten(0, (self._samples, -1)).transpose(0, 1) for v in values))
+
     @property
     def whole(self) -> bool:
         """Whether this process holds all examples of the batch."""
@@ -189,6 +237,11 @@ class RecordedNoise(Noise):
         """Return a branch of the underlying noise."""
         self.plain = False
         return self._noise.branch()
+
+    def once(self, update: Callable[..., None], *values: Tensor) -> None:
+        """Call `update` by the underlying noise."""
+        self.plain = False
+        self._noise.once(update, *values)
 
     @property
     def whole(self) -> bool:

@@ -54,6 +54,11 @@ class Batch:
         """Return some of the examples."""
         return self._each(lambda value: value[rows])
 
+    def divided(self, parts: int) -> list[Batch]:
+        """Divide the examples into at most this many parts of equal size, of which the last may be smaller."""
+        size = -(-len(self) // min(parts, len(self)))
+        return [self[start : start + size] for start in range(0, len(self), size)]
+
     def to(self, device: torch.device | str) -> Batch:
         """Return this batch on another device."""
         if self.x.device == torch.device(device):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tightbound import data as sources
-from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
+from tightbound.config import READ_OPTIONS, column_kinds
 from tightbound.core.errors import InputError
+from tightbound.core.files import read_yaml
 from tightbound.core.model import VAE
 from tightbound.core.schema import Schema
 from tightbound.data import Data

@@ -181,7 +181,7 @@ class Nearest(Quantizer):
             z = with_gradient(self.gradient, vectors, self.embed(indices).detach())
             penalty = self.penalty(vectors, indices)
             if self.training:
-                self.update_codebook(vectors.detach(), indices, noise.branch())
+                noise.once(self.update_codebook, vectors.detach(), indices)
         repeated = None if penalty is None else penalty.expand(samples, -1)
         indices = indices.expand(samples, *indices.shape)
         return Quantization(z.expand(samples, *z.shape), indices, repeated, vectors=vectors)

@@ -91,20 +91,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def check_memory(model: VAE, objective: Objective, batch_size: int, device: torch.device) -> None:
+def check_memory(model: VAE, objective: Objective, n_examples: int, device: torch.device) -> None:
     """Raise InputError if memory cannot hold the minimum that training needs.
 
-    The minimum is the parameters, their gradients and the two moments of the optimizer, or, for each latent sample of a
-    batch, the outputs of the decoder and their gradients.
+    The minimum is the parameters, their gradients and the two moments of the optimizer, or, for each latent sample of
+    the examples that a step computes at once, the outputs of the decoder and their gradients.
     """
     size = 4 * sum(parameter.nbytes for parameter in model.parameters())
     most = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory()
     each = 2 * 4 * math.prod(model.shape) * model.likelihood.outputs
-    if objective.samples * batch_size * each > most:
+    if objective.samples * n_examples * each > most:
         raise InputError(
-            f"each training step decodes {batch_size:,} x {objective.samples:,} latent samples (examples x samples per "
-            f"example), which needs at least {gigabytes(objective.samples * batch_size * each)} of memory, and this "
-            f"machine has {gigabytes(most)}; use a smaller batch_size=, or fewer samples in objective="
+            f"each training step decodes {n_examples:,} x {objective.samples:,} latent samples at once (examples x "
+            f"samples per example), which needs at least {gigabytes(objective.samples * n_examples * each)} of memory, "
+            f"and this machine has {gigabytes(most)}; use a larger accumulate=, a smaller batch_size=, or fewer "
+            "samples in objective="
         )
     if size > most:
         raise InputError(
@@ -156,15 +157,22 @@ def check_partial_labels(model: VAE, objective: Objective, settings: Settings) -
         )
 
 
-def check_batch_norm(model: VAE, train: Split, first: Batch, batch_size: int) -> None:
-    """Check that batch normalization gets no batch with a single value per channel.
+def check_batch_norm(model: VAE, train: Split, first: Batch, batch_size: int, accumulate: int) -> None:
+    """Check that batch normalization gets whole batches, and no batch with a single value per channel.
 
     Raises:
-        InputError: If the last batch of an epoch, or a process's part of it, has one example, which is too few.
+        InputError: If batches are divided into parts, or the last batch of an epoch, or a process's part of it, has one
+            example, which is too few.
     """
+    if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return
+    if accumulate > 1:
+        raise InputError(
+            f"batch normalization compares the examples of a batch, and accumulate = {accumulate} divides it; leave "
+            "out accumulate=, or use group normalization, as network 'resnet' does"
+        )
     n = train.smallest_batch(batch_size)
-    alone = n is not None and (n == 1 or n // world.size() == 1)
-    if not alone or not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+    if n is None or (n > 1 and n // world.size() != 1):
         return
     noise, was_training = Noise("check"), model.training
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

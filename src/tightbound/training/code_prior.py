@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tightbound.components import Spec, describe, parse
-from tightbound.config import Settings, read_yaml
+from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.files import to_json, write_atomic
+from tightbound.core.files import read_yaml, to_json, write_atomic
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed, seeded
 from tightbound.core.schedules import Knobs
@@ -34,7 +34,9 @@ from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import CODE_PRIOR, RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import counting
+from tightbound.training.parallel import check_divisible
 from tightbound.training.signals import Interrupted, StopFlag, stop_on_signals
+from tightbound.training.suited import Suited
 from tightbound.training.trainer import Stage
 from tightbound.training.weights import Fitted, load_stage, load_weights
 
@@ -56,6 +58,7 @@ def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
             )
         return
     _size(train)
+    check_divisible(ELBO(), Suited.to(prior, settings.for_code_prior()))
     with evaluating(model, keep_memory=settings.keep_memory):
         batch = _code_indices(model, prior, first.to(model.device), settings.seed)
         prior.enable()

@@ -143,7 +143,7 @@ def _fit(
     train, validation = for_training(data, settings, partial=model.infers_context)
     device = choose_device(settings.device)
     batch_size = Suited.to(model, settings).batch_size
-    check_memory(model, objective, min(batch_size, train.size or 1), device)
+    check_memory(model, objective, -(-min(batch_size, train.size or 1) // settings.accumulate), device)
     if model.starter is not None:
         model.starter(model, train)  # with training examples only
     repeated = objective.rows(train.labels)
@@ -153,7 +153,7 @@ def _fit(
         raise InputError("patience= needs validation data, and there are none; pass validation= or validation_size=")
     first = next(train.epoch(min(8, batch_size)))
     check_objective(model, objective, first, settings)
-    check_batch_norm(model, train, first, batch_size)
+    check_batch_norm(model, train, first, batch_size, settings.accumulate)
     model.to(device)
     code_prior.check(model, settings, train, first)
     recorded = {

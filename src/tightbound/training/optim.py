@@ -102,14 +102,15 @@ class GroupOptimizer:
         every = {id(p) for p in model.parameters() if p.requires_grad}
         self.trains_all = every == {id(p) for p in self._params}  # whether it trains all of the model's parameters
 
-    def backward(self, loss: Tensor, *, keep: bool = False) -> None:
+    def backward(self, loss: Tensor, *, keep: bool = False, add: bool = False) -> None:
         """Compute the gradients of this group's parameters only.
 
         Args:
             loss: Scalar loss.
             keep: Keep the graph for another group's loss.
+            add: Add to the gradients that are there.
         """
-        for p in self._params:
+        for p in () if add else self._params:
             p.grad = None
         loss.backward(inputs=self._params, retain_graph=keep)
 

@@ -82,23 +82,27 @@ def shares(
         yield Share(batch.to(device), n, first, total)
 
 
-def check_parallel(objective: Objective, settings: Suited) -> None:
-    """Check that several processes can train together.
+def check_divisible(objective: Objective, settings: Suited) -> None:
+    """Check that a batch can be divided among several processes, and into the parts that `accumulate` asks for.
 
     Raises:
-        CompositionError: If the objective compares the examples of a batch, of which each process sees only a part.
-        InputError: If the batch is too small for all processes.
+        CompositionError: If the objective compares the examples of a batch.
+        InputError: If the batch is too small.
     """
-    if (n := world.size()) == 1:
+    n, parts = world.size(), settings.accumulate
+    if n * parts == 1:
         return
     if not objective.pointwise:
+        divided = f"each of {n} processes sees a part of it" if n > 1 else f"accumulate = {parts} divides it"
+        fix = "train in one process" if n > 1 else "leave out accumulate="
         raise CompositionError(
-            f"objective '{objective.name}' compares the examples of a batch, and each of {n} processes sees a part of "
-            "it; train in one process, or use an objective of single examples, such as 'elbo'"
+            f"objective '{objective.name}' compares the examples of a batch, and {divided}; {fix}, or use an objective "
+            "of single examples, such as 'elbo'"
         )
-    if settings.batch_size < n * objective.min_batch_size:  # an adversary may compare the examples of a share
-        needed = f"{n * objective.min_batch_size} for objective '{objective.name}'"
-        raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least {needed}")
+    if settings.batch_size < n * parts * objective.min_batch_size:  # an adversary may compare the examples of a part
+        pieces = " with ".join([f"{n} processes"] * (n > 1) + [f"accumulate = {parts}"] * (parts > 1))
+        needed = f"{n * parts * objective.min_batch_size} for objective '{objective.name}'"
+        raise InputError(f"batch_size = {settings.batch_size} for {pieces}; needed: at least {needed}")
 
 
 def check_same(recorded: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,16 @@ class Summary:
 
     sums: dict[str, Tensor]
     codes: dict[int, tuple[Tensor, int]]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Summary]) -> Summary:
+        """Return the contribution of a batch, from those of its parts."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        sums = {name: torch.stack([part.sums[name] for part in parts]).sum(0) for name in first.sums}
+        codes = {level: torch.cat([part.codes[level][0] for part in parts]) for level in first.codes}
+        return cls(sums, {level: (found, first.codes[level][1]) for level, found in codes.items()})
 
 
 def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:

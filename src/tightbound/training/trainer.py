@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.latents import Trainable
-from tightbound.core.noise import key_seed, seeded
+from tightbound.core.noise import Noise, key_seed, seeded
 from tightbound.core.schedules import Constant, Knobs, Progress, Schedule
 from tightbound.core.schema import UNNAMED
+from tightbound.core.terms import Batch
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
@@ -29,7 +30,7 @@ from tightbound.training.far import farthest
 from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
 from tightbound.training.suited import Suited
-from tightbound.training.tally import Tally
+from tightbound.training.tally import Summary, Tally
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Trainer:
         self.model, self.objective = stage.trains, stage.objective
         settings = Suited.to(self.model, settings)
         self.stage, self.settings, self.device = stage, settings, device
-        parallel.check_parallel(self.objective, settings)
+        parallel.check_divisible(self.objective, settings)
         parallel.replicated(self.model)
         self.executor = Executor(Step(self.model, self.objective, settings.precision))
         self.schedules = {**self.model.schedules, **self.objective.schedules}
@@ -90,6 +91,7 @@ class Trainer:
             for group in self.objective.parameter_groups(self.model)
         ]
         self._single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
+        self._overlaps = world.size() > 1 and self._single and settings.accumulate == 1  # see `parallel.overlapping`
         aside = self.model.trained_later
         # hold the tensors themselves: a change of memory format gives parameters new storage, and views keep the old
         self.live = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
@@ -158,11 +160,7 @@ class Trainer:
         progress = self.progress
         knobs = Knobs.at(self.schedules, progress)
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
-        noise = self._noise(batch)
-        with noise.default():
-            draws = self.executor.draws(batch.data, noise)
-            losses, summary = self.executor.call(batch.data, draws, knobs, [each.group.loss for each in due])
-            self._backward(due, losses, batch.weight)
+        summary = self._compute(batch, due, knobs)
         norms = [("gradient norm", norm) for optimizer in due if (norm := optimizer.clip()) is not None]
         found = self.tally.add(batch.n, summary)
         for name, value in (*found.items(), *((name, norm.item()) for name, norm in norms)):
@@ -176,16 +174,42 @@ class Trainer:
             self.ema.update(self.live, self.step)
         return found
 
-    def _noise(self, batch: Share) -> Any:
+    def _noise(self, batch: Share) -> Noise:
         return batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
 
-    def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
-        """Compute the gradients of the losses, averaged over processes."""
+    def _compute(self, batch: Share, due: Sequence[GroupOptimizer], knobs: Knobs) -> Summary:
+        """Compute the gradients of a batch, part by part, averaged over processes; return its summary."""
+        losses, summaries = [optimizer.group.loss for optimizer in due], list[Summary]()
+        buffers = self._buffers() if self.settings.accumulate > 1 else []
+        for i, (part, noise) in enumerate(self._parts(batch, self._noise(batch))):
+            if i > 0:
+                _restore(buffers)  # so that all parts are computed with the same state
+            weight = batch.weight * len(part) / len(batch.data)
+            with noise.default():
+                values, summary = self.executor.call(part, self.executor.draws(part, noise), knobs, losses)
+                self._backward(due, values, weight, add=i > 0)
+            summaries.append(summary)
+        if world.size() > 1 and not self._overlaps:
+            for optimizer in due:
+                parallel.average_gradients(optimizer.group.params)
+        return Summary.joined(summaries)
+
+    def _parts(self, batch: Share, noise: Noise) -> list[tuple[Batch, Noise]]:
+        """Return the parts of a batch that are computed one after the other, with their noise."""
+        parts = batch.data.divided(self.settings.accumulate)
+        return list(zip(parts, noise.divided([len(part) for part in parts]), strict=True))
+
+    def _backward(
+        self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float = 1, *, add: bool = False
+    ) -> None:
         for optimizer, loss in zip(due, losses, strict=True):
             keep = optimizer is not due[-1]
-            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep)
-            if world.size() > 1 and not self._single:
-                parallel.average_gradients(optimizer.group.params)
+            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep, add=add)
+
+    def _buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the buffers of the model and of the objective's networks, with copies."""
+        own = [] if self.objective.networks is None else self.objective.networks.buffers()
+        return [(buffer, buffer.clone()) for buffer in (*self.model.buffers(), *own)]
 
     def prepare(self) -> None:
         """Compile the step and connect it to other processes, if requested, without changing the state.
@@ -193,8 +217,7 @@ class Trainer:
         Raises:
             InputError: If compile=True and nothing can be compiled.
         """
-        overlap = world.size() > 1 and self._single
-        if self._prepared or not (self.settings.compile or overlap):
+        if self._prepared or not (self.settings.compile or self._overlaps):
             return
         self._prepared = True
         self.model.train()
@@ -202,17 +225,16 @@ class Trainer:
         batch = next(shares(self.stage.data, self.settings.batch_size, self.device, key=key))
         knobs = Knobs.at(self.schedules, Progress(0, 0, self.total))
         losses = [optimizer.group.loss for optimizer in self.optimizers]
-        own = [] if self.objective.networks is None else self.objective.networks.buffers()
-        buffers = [(buffer, buffer.clone()) for buffer in (*self.model.buffers(), *own)]
+        buffers = self._buffers()
 
         def run(compute: Callable[..., Computed]) -> None:
-            noise = batch.noise("settle")
+            part, noise = self._parts(batch, batch.noise("settle"))[0]
             with noise.default():
-                found = world.at_once(lambda: compute(batch.data, noise, knobs, losses))  # gradients are waited for
-                self._backward(self.optimizers, found[0], batch.weight)
+                found = world.at_once(lambda: compute(part, noise, knobs, losses))  # gradients are waited for
+                self._backward(self.optimizers, found[0])
 
         executor = self.executor
-        if overlap:
+        if self._overlaps:
             run(executor.step)
             unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
             executor.call = parallel.overlapping(executor.step, unused)
@@ -224,8 +246,7 @@ class Trainer:
             )
             if reason is not None:
                 raise InputError(f"nothing of this model can be compiled here ({reason}); leave out compile=")
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        _restore(buffers)
         for p in self.model.parameters():
             p.grad = None
         for optimizer in self.optimizers:
@@ -333,6 +354,11 @@ class Trainer:
             setattr(self, name, scalars[name])
         self.budget.load(scalars)
         self.tally.load(scalars["sums"], checkpoint.under("codes", tensors))
+
+
+def _restore(buffers: Iterable[tuple[Tensor, Tensor]]) -> None:
+    for buffer, before in buffers:
+        buffer.copy_(before)
 
 
 def mean_metrics(found: Mapping[str, float]) -> dict[str, float]:
