@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
+from tightbound.components.syntax import parse_several
 from tightbound.core.errors import InputError, number, plain, suggestion, whole
 from tightbound.core.limits import LEVELS
 
@@ -218,6 +219,9 @@ class Settings:
     labels_fraction: _Float = None
     """Share of the training labels to keep, with the same number for each class; the other labels count as unknown (for
     context inferred-labels and latent sampler m2), and validation takes examples without labels. Default: all."""
+    augment: Annotated[str | None, "COMPONENT,..."] = None
+    """Random changes of training images: shift (by up to 2 pixels), flip (horizontally), or "shift,flip". Default:
+    none."""
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -258,6 +262,8 @@ class Settings:
                 number(name, getattr(self, name), above=0)
         if self.labels_fraction is not None:
             number("labels_fraction", self.labels_fraction, above=0, most=1)
+        if self.augment is not None:
+            _check_component("augment", self.augment)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
         for name, choices in (
@@ -304,6 +310,7 @@ class Settings:
             encoder_lr=None,
             decoder_lr=None,
             batch_size=self.prior_batch_size or self.batch_size,
+            augment=None,
         )
 
     @classmethod
@@ -352,6 +359,7 @@ class FitOptions(TypedDict, total=False):
     prior_max_examples: int
     validation_size: int | None
     labels_fraction: float | None
+    augment: str | None
     seed: int
     precision: Literal["fp32", "bf16"]
     device: str
@@ -378,4 +386,4 @@ def _check_component(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InputError(f"{name} = {value!r}; needed: a component's name, or name(argument=value, ...)")
     if name != "beta":
-        parse(value)
+        parse_several(value) if name == "augment" else parse(value)

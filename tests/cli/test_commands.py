@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from conftest import TINY, Result, gray
 from tightbound.analysis.estimate import mean_error
 from tightbound.cli.commands import COMMANDS
 from tightbound.components import TABLE
+from tightbound.config import Config
 from tightbound.data import BUILTINS
 from tightbound.recipes import all_recipes
 from tightbound.training import checkpoint
@@ -326,7 +328,8 @@ def test_train_says_where_things_are_and_what_is_next(cli: Cli, tmp_path: Path) 
 
 RECIPES = all_recipes()
 KINDS = {"datasets": BUILTINS, "recipes": RECIPES} | {
-    f"{kind}s": TABLE[kind] for kind in ("likelihood", "prior", "posterior", "objective", "quantizer", "code-prior")
+    f"{kind}s": TABLE[kind]
+    for kind in ("likelihood", "prior", "posterior", "objective", "quantizer", "code-prior", "augmentation")
 }
 
 
@@ -349,16 +352,11 @@ def test_python_dash_m_is_the_same() -> None:
     )
 
 
-FLAGS = (
-    "recipe latent likelihood prior posterior objective beta epochs steps batch-size lr schedule seed validation run "
-    "resume precision device compile config"
-)
-
-
 def test_help_names_every_command_and_flag(cli: Cli) -> None:
     assert all(name in cli("--help").out for name in COMMANDS)
     text = cli("train", "--help").out
-    assert [flag for flag in FLAGS.split() if f"--{flag}" not in text] == []
+    options = [field.name for field in dataclasses.fields(Config) if field.name != "data"]
+    assert [name for name in (*options, "run", "resume", "config") if f"--{name.replace('_', '-')}" not in text] == []
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])

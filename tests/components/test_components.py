@@ -125,7 +125,7 @@ OF_COLUMNS: dict[str, dict[str, Any]] = {
     "columns": {"shape": (2,), "kinds": ["real", ("categories", ("a", "b"))]},
     "table": {"kinds": ["real", ("categories", ("a", "b"))], "mean": [0.5, 0.0], "std": [2.0, 1.0]},
 }
-BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay", "score")
+BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay", "score", "augmentation")
 
 
 def built(kind: str, name: str) -> Any:

@@ -100,6 +100,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "flow": lambda: mlp(own={"posterior": "flow", "prior": "flow"}),
     "vamp": lambda: mlp(own={"prior": "vamp(components=5)"}),
     "lagging": lambda: mlp("lagging(every=3)"),
+    "augmented": lambda: mlp(augment="shift,flip", n=61),
     "spectral": lambda: mlp(own={"network": "mlp(hidden=(16,), spectral_norm=True)"}),
 }
 EQUAL = tuple(CASES)  # one process and several: the same curve

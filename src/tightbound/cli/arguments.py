@@ -302,6 +302,7 @@ class Report(OnSplits):
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
     "features", "networks", "observations", "schedules", "decays", "scores", "quantizers", "code-priors",
+    "augmentations",
 ]  # fmt: skip
 
 
@@ -314,8 +315,8 @@ class List(Command):
 
     kind: Annotated[Kind, tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
     """Kind to list: datasets, recipes, or the components of a kind: likelihoods, priors, posteriors, objectives,
-    latents, contexts, samplers, features, networks, observations, schedules, decays, scores, quantizers or
-    code-priors."""
+    latents, contexts, samplers, features, networks, observations, schedules, decays, scores, quantizers,
+    code-priors or augmentations."""
     json: Flag[bool] = False
     """Print one JSON object on standard output."""
 

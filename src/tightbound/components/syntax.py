@@ -59,6 +59,15 @@ def parse(text: str) -> Spec:
     return Spec(name, spec.args, spec.kwargs)
 
 
+def parse_several(text: str) -> list[Spec]:
+    """Parse components with commas between them, `"name(arg=value), name"`.
+
+    Raises:
+        InputError: The text does not have that form.
+    """
+    return [parse(part) for part in re.split(r",(?![^(]*\))", text)]
+
+
 def _spec(node: ast.Call) -> Spec:
     if not isinstance(node.func, ast.Name):
         raise ValueError("the name of a component must be one word")

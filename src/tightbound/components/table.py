@@ -140,6 +140,10 @@ TABLE: dict[str, dict[str, str]] = {
         "prior": "tightbound.analysis.detection.scores.codes:Prior",
         "reconstruction": "tightbound.analysis.detection.scores.bounds:Reconstruction",
     },
+    "augmentation": {
+        "shift": "tightbound.data.augment:Shift",
+        "flip": "tightbound.data.augment:Flip",
+    },
     "schedule": {
         "constant": "tightbound.core.schedules:Constant",
         "linear": "tightbound.core.schedules:Linear",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.latents import Trainable
-from tightbound.core.noise import Noise, key_seed, seeded
+from tightbound.core.noise import Key, Noise, key_seed, seeded
 from tightbound.core.schedules import Constant, Knobs, Progress, Schedule
 from tightbound.core.schema import UNNAMED
 from tightbound.core.terms import Batch
 from tightbound.data import Split
+from tightbound.data.augment import augmentations, augmented
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
 from tightbound.training.budget import Budget
@@ -77,6 +78,7 @@ class Trainer:
         self.stage, self.settings, self.device = stage, settings, device
         parallel.check_divisible(self.objective, settings)
         parallel.replicated(self.model)
+        self._augmentations = augmentations(settings.augment, stage.data)
         self.executor = Executor(Step(self.model, self.objective, settings.precision))
         self.schedules = {**self.model.schedules, **self.objective.schedules}
         self.budget = self._budget(settings)
@@ -159,6 +161,9 @@ class Trainer:
         """
         progress = self.progress
         knobs = Knobs.at(self.schedules, progress)
+        if self._augmentations:
+            noise = batch.noise("augment", *self._key)
+            batch = replace(batch, data=augmented(batch.data, self._augmentations, noise))
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
         summary = self._compute(batch, due, knobs)
         norms = [("gradient norm", norm) for optimizer in due if (norm := optimizer.clip()) is not None]
@@ -175,7 +180,11 @@ class Trainer:
         return found
 
     def _noise(self, batch: Share) -> Noise:
-        return batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
+        return batch.noise("train", *self._key)
+
+    @property
+    def _key(self) -> tuple[Key, ...]:
+        return self.settings.seed, self.stage.name, self.epoch, self.step
 
     def _compute(self, batch: Share, due: Sequence[GroupOptimizer], knobs: Knobs) -> Summary:
         """Compute the gradients of a batch, part by part, averaged over processes; return its summary."""
