@@ -44,7 +44,8 @@ def shorten(line: str) -> list[str]:
     if words[1] in ("train", "sweep"):
         if "--epochs" in words:
             del words[words.index("--epochs") : words.index("--epochs") + 2]
-        learned = "--prior" in words and any("quantized" in word for word in words)  # a code prior
+        later = ("quantized", "flow-matching")
+        learned = "--prior" in words and any(part in word for word in words for part in later)  # in a second stage
         if learned or {"vq-vae", "vq-vae-2", "fsq", "rq-vae"} & {*words}:
             words += ["--prior-epochs", "1", "--prior-max-examples", "100"]
         judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them

@@ -56,12 +56,13 @@ class Composition:
     """How raw data become what the likelihood explains: "binarized(mode='static', seed=1)", "levels(dequantize=True)",
     ...; auto: as the likelihood needs."""
     prior: _Component = "auto"
-    """Prior p(z), such as "vamp(components=500)"; auto: normal, or uniform over code indices."""
+    """Prior p(z), such as "vamp(components=500)", or flow-matching, which is trained after the rest; auto: normal, or
+    uniform over code indices."""
     posterior: _Component = "auto"
     """Approximate posterior q(z | x), such as full or flow; auto: normal."""
     latents: _Component = "flat"
-    """Structure of the latent variables: flat (one vector), bottom-up or ladder (hierarchies), or quantized (a grid of
-    code indices)."""
+    """Structure of the latent variables: flat (one vector), "spatial(channels=4, factor=4)" (a map a quarter as wide as
+    the image), bottom-up or ladder (hierarchies), or quantized (a grid of code indices)."""
     context: Annotated[str | None, "COMPONENT"] = None
     """Context of the model: labels, attributes, or a visible part of x, "visible(columns=(0, 0.5))". Default:
     nothing."""
@@ -71,8 +72,8 @@ class Composition:
     """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)". Default: as the
     objective has it (1 for elbo)."""
     sampler: _Component = "auto"
-    """Latent sampler to fit after training and to sample from: gaussian-mixture, flow, vae, m2, ...; prior: none;
-    auto: a Gaussian mixture if the prior does not match the latent codes of validation examples."""
+    """Latent sampler to fit after training and to sample from: gaussian-mixture, flow-matching, vae, m2, ...; prior:
+    none; auto: a Gaussian mixture if the prior does not match the latent codes of validation examples."""
     start_at_data: bool = True
     """Initialize the decoder's output bias to the marginals of the training data."""
     levels: _Int = None
@@ -177,8 +178,8 @@ class Settings:
     steps: _Int = None
     """Number of optimizer steps, instead of epochs=."""
     minutes: _Float = None
-    """Longest time for training (and as long again for a code prior or latent sampler), in minutes. Default: 20 with
-    auto epochs, else no limit."""
+    """Longest time for training, in minutes, and as long again for a prior that is trained after the rest or for a
+    latent sampler. Default: 20 with auto epochs, else no limit."""
     batch_size: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
     """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` does."""
     accumulate: int = 1
@@ -207,13 +208,15 @@ class Settings:
     patience: _Int = None
     """Stop after this many epochs without a better validation objective. Default: train all epochs."""
     prior_epochs: _Int = None
-    """Passes over the code indices to train a code prior, after the rest of the model. Default: as long as the rest."""
+    """Passes over the latents to train a code prior or a flow-matching prior, after the rest of the model. Default: as
+    long as the rest."""
     prior_lr: _Float = None
-    """Learning rate of the code prior. Default: same as lr=."""
+    """Learning rate of a prior that is trained after the rest. Default: same as lr=; with lr auto, 1e-3 for
+    flow-matching."""
     prior_batch_size: _Int = None
-    """Examples per step of the code prior. Default: same as batch_size=."""
+    """Examples per step of that prior. Default: same as batch_size=; with batch_size auto, 256 for flow-matching."""
     prior_max_examples: int = 60_000
-    """Maximum number of training examples for the code prior, picked at random."""
+    """Maximum number of training examples for that prior, picked at random."""
     validation_size: _Int = None
     """Training examples to set aside for choosing the best epoch; 0: none. Default: a tenth, at most 5000."""
     labels_fraction: _Float = None
@@ -296,13 +299,13 @@ class Settings:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)}
         return values | ({"optimizer": _CUSTOM} if callable(self.optimizer) else {})
 
-    def changed_for_code_prior(self) -> dict[str, Any]:
-        """Return the settings of the code prior that differ from their defaults."""
+    def changed_for_prior(self) -> dict[str, Any]:
+        """Return the settings of the second stage that differ from their defaults."""
         fields = [f for f in dataclasses.fields(Settings) if f.name.startswith("prior_")]
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
-    def for_code_prior(self) -> Self:
-        """Return the settings for training a code prior."""
+    def for_second_stage(self) -> Self:
+        """Return the settings for training the prior after the rest."""
         return self.replace(
             epochs=self.prior_epochs or self.epochs,
             steps=None if self.prior_epochs else self.steps,

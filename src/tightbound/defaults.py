@@ -8,7 +8,7 @@ from typing import Any
 from tightbound.components import Spec, find, parse
 from tightbound.core.domain import COUNTS, REAL, Domain
 from tightbound.core.interfaces import Observation
-from tightbound.core.latents import DiscreteLatents, Latents
+from tightbound.core.latents import Latents
 from tightbound.likelihoods.columns import FAMILIES
 
 COLUMNS = 100  # maximum number of columns of a table that gets a narrow network
@@ -22,10 +22,10 @@ def latent(shape: tuple[int, ...]) -> int:
 
 def network(shape: tuple[int, ...], latents: str | Latents) -> str:
     """Return the default architecture of encoder and decoder, with more stages for larger images."""
-    if len(shape) == 3 and min(shape[1:]) >= 8:
-        kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
-        if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
-            return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
+    kind = find("latents", parse(latents).name, trust=True) if isinstance(latents, str) else type(latents)
+    suited = kind.network_for(shape, parse(latents).kwargs if isinstance(latents, str) else {})
+    if suited is not None:
+        return suited
     if _in_color(shape):  # maps of about 8 x 8
         return f"resnet(halvings=({round(math.log2(min(shape[1:]) / 8))},))"
     if len(shape) == 1 and shape[0] <= COLUMNS:

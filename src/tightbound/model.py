@@ -17,7 +17,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
-from tightbound.core.latents import DiscreteLatents, Latents
+from tightbound.core.latents import Latents
 from tightbound.core.noise import seeded
 from tightbound.core.schema import listed
 from tightbound.core.terms import Batch, class_numbers
@@ -98,8 +98,8 @@ class VAE(core.VAE):
             observation: How raw data become the likelihood's target; "auto": as the likelihood needs.
             prior: p(z); "auto": "normal", or the default of the latents.
             posterior: q(z | x); "auto": "normal", or the default of the latents.
-            latents: "flat": one group with this prior and posterior; hierarchies have their own priors and posteriors;
-                "quantized" takes a code prior.
+            latents: "flat": one group with this prior and posterior; "spatial": one group that is a map, with this
+                prior; hierarchies have their own priors and posteriors; "quantized" takes a code prior.
             context: The variable that x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None:
                 the covariates of the data, if they have any.
             start_at_data: Initialize the decoder's output bias and a learned scale to the marginals of the training
@@ -139,10 +139,11 @@ class VAE(core.VAE):
             beside = 0 if context is None else context.size
             if isinstance(latents, str):
                 seen = observation.input_shape(shape)
-                discrete = issubclass(find("latents", parse(latents).name, trust=trust), DiscreteLatents)
-                joined = context is not None and not discrete
+                joined = context is not None and not find("latents", parse(latents).name, trust=trust).maps
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
                 inner = built if encoder is None else encoder
+                if latent != "auto":
+                    _check_takes_size(latents, trust)
                 latent = defaults.latent(shape) if latent == "auto" else latent
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
@@ -152,13 +153,12 @@ class VAE(core.VAE):
                         raise CompositionError(f"the object in latents= has its own {name}; leave out {name}=")
             if encoder is not None and isinstance(posterior, Posterior):
                 raise CompositionError("the object in posterior= has its own encoder; leave out encoder=")
-            discrete = isinstance(latents, DiscreteLatents)
-            beside = 0 if discrete else beside
+            beside = 0 if latents.maps else beside
             named = isinstance(spec, Spec | type)
             supplied = {
                 "shape": shape,
                 "features": latents.features + beside,
-                "network": decoder if decoder is not None else built if discrete else built.for_vectors(),
+                "network": decoder if decoder is not None else built if latents.maps else built.for_vectors(),
                 "levels": observation.target.levels or 2,
                 "kinds": _kinds(observation.target),
             }
@@ -304,6 +304,13 @@ def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str,
         elif given != "auto":
             raise CompositionError(f"latents= {text!r} has its own {name}; leave out {name}= {given!s}")
     return _is(make("latents", text, trust=trust, **supplied), Latents)
+
+
+def _check_takes_size(text: str, trust: bool) -> None:
+    """Raise CompositionError if latents have no vector of a size that could be given."""
+    takes = signature(find("latents", parse(text).name, trust=trust)).parameters
+    if not {"latent", "posterior"} & set(takes):
+        raise CompositionError(f"latents= {text!r} is a map and has channels=, not a size; leave out latent=")
 
 
 def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:

@@ -35,9 +35,9 @@ from tightbound.inference.reopen import run_data
 from tightbound.objectives.base import Objective
 from tightbound.training.callbacks import CallbackLike
 from tightbound.training.checks import check_options, choose_device
-from tightbound.training.code_prior import fit_code_prior
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
+from tightbound.training.second_stage import fit_prior
 from tightbound.training.weights import load_weights
 
 R = TypeVar("R", bound=Result)
@@ -145,7 +145,7 @@ class Trained(Inference, Analyses):
     def _as_training_data(self, data: Source) -> Data:
         return training_data(data, like=self.model)
 
-    def fit_code_prior(
+    def fit_prior(
         self,
         data: Source | None = None,
         prior: str | Sequence[str] | None = None,
@@ -157,28 +157,31 @@ class Trained(Inference, Analyses):
         resume: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Train the code prior again, or a different one, on the same code indices, and save it in the run.
+        """Train the prior in a second stage, again or a different one, and save it in the run.
+
+        The rest of the model does not change.
 
         Args:
             data: Training data; None: those of the run.
-            prior: "pixelcnn(hidden=128)", ..., or one per level, lowest first; None: the same as the present one.
-            epochs: Passes over the code indices; None: as in the run.
+            prior: "flow-matching", or for quantized latents "pixelcnn(hidden=128)", ..., or one per level, lowest
+                first; None: the same as the present one.
+            epochs: Passes over the latents; None: as in the run.
             lr: Learning rate; None: as in the run.
             batch_size: Examples per step; None: as in the run.
-            max_examples: Train on the code indices of at most this many training examples; None: as in the run.
-            resume: Continue to train an interrupted code prior or the present one, up to `epochs` in total.
+            max_examples: Train on the latents of at most this many training examples; None: as in the run.
+            resume: Continue interrupted training, or train the present prior further, up to `epochs` in total.
             quiet: Show no progress.
 
         Raises:
             InputError: If the model has no run, or the data are not those of the run.
-            CompositionError: If the latents have no code prior.
+            CompositionError: If the latents have no such prior, or the one given is trained with the rest.
         """
         if self.folder is None:
-            raise InputError("the model has no run to save a code prior in; train it with fit(..., run=FOLDER)")
-        given = self._training_data(data, "fit_code_prior()")
+            raise InputError("the model has no run to save a prior in; train it with fit(..., run=FOLDER)")
+        given = self._training_data(data, "fit_prior()")
         with self.folder.exclusive():
             self.folder.check_current()
-            fitted = fit_code_prior(
+            fitted = fit_prior(
                 self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
                 prior_batch_size=batch_size, prior_max_examples=max_examples,
             )  # fmt: skip

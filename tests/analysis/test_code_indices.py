@@ -26,7 +26,6 @@ from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, code_terms
-from tightbound.latents.codes import code_prior_of
 from tightbound.likelihoods import Identity
 from tightbound.model import VAE
 
@@ -42,9 +41,9 @@ def quantized(quantizer: str = "vq(codebook_size=5)", learned: bool = False) -> 
         latents=f"quantized(quantizer={quantizer!r})", prior=SMALL,
     )  # fmt: skip
     if learned:
-        assert code_prior_of(model.latents) is not None
-        code_prior_of(model.latents).enable()
-        for p in code_prior_of(model.latents).parameters():
+        assert model.latents.second_stage is not None
+        model.latents.second_stage.enable()
+        for p in model.latents.second_stage.parameters():
             torch.nn.init.normal_(p, 0, 0.5)
     return model.eval()
 
@@ -152,8 +151,8 @@ def test_drawn_code_indices_have_an_iwae_bound() -> None:
     assert "drawn" in str(found["quantization_error"].reason)
     assert found["code_perplexity"].value is not None
     closed = found["rate"].value
-    code_prior_of(model.latents).enable()
-    for p in code_prior_of(model.latents).parameters():
+    model.latents.second_stage.enable()
+    for p in model.latents.second_stage.parameters():
         torch.nn.init.normal_(p, 0, 0.5)
     taken = evaluate(model, X, samples=200)
     assert taken["uniform_rate"].value == pytest.approx(closed, abs=0.1)  # Monte Carlo against the closed form

@@ -16,7 +16,6 @@ from conftest import Result, gray
 from tightbound.cli.main import parse
 from tightbound.components import make
 from tightbound.core.schedules import Knobs
-from tightbound.latents.codes import code_prior_of
 from tightbound.recipes import all_recipes
 
 Cli = Callable[..., Result]
@@ -61,9 +60,7 @@ def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
     for group in objective.parameter_groups(model):
         trained = [p for p in group.params if p.requires_grad]
         group.loss(terms, knobs).backward(inputs=trained, retain_graph=True)
-    later = (
-        set() if code_prior_of(model.latents) is None else {id(p) for p in code_prior_of(model.latents).parameters()}
-    )
+    later = set() if model.latents.second_stage is None else {id(p) for p in model.latents.second_stage.parameters()}
     for parameter in (p for p in model.parameters() if id(p) not in later):
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()

@@ -19,6 +19,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Cyclical, Linear
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO
+from tightbound.testing.matrix import NETWORKS
 
 words = st.from_regex(r"[a-z][a-z_]{0,7}", fullmatch=True).filter(lambda w: not keyword.iskeyword(w))
 atoms = (
@@ -133,6 +134,7 @@ def built(kind: str, name: str) -> Any:
         {"network": MLP(hidden=(4,))} if kind in ("context", "posterior", "latents", "likelihood") else {}
     )
     if kind == "latents":
+        parts |= {"network": make("network", NETWORKS[name])} if name in NETWORKS else {}
         own = find(kind, name).builds  # what it makes by itself
         parts |= {part: built(part, "normal") for part in ("prior", "posterior") if part not in own}
     return make(kind, name, **SUPPLIED.get(kind, {}) | OF_COLUMNS.get(name, {}) | parts)

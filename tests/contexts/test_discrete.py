@@ -11,7 +11,6 @@ from conftest import gray
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
 from tightbound.latents.code_prior import CodePriorStage
-from tightbound.latents.codes import code_prior_of
 
 LATENTS = "quantized(quantizer=vq(codebook_size=5), positions=3)"
 PRIOR = "transformer(hidden=8, layers=1, heads=2, dropout=0.0)"
@@ -25,7 +24,7 @@ def test_the_label_enters_the_prior_alone() -> None:
     model = tb.VAE.for_data(
         labeled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels"
     )
-    second = code_prior_of(model.latents)
+    second = model.latents.second_stage
     assert isinstance(second, CodePriorStage)
     second.enable()
     assert model.context is not None

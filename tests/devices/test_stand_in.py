@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +27,11 @@ from tightbound.analysis.figures import Bars, Heatmap
 from tightbound.analysis.geometry.measures import paths
 from tightbound.analysis.representation.engine import probe
 from tightbound.analysis.samples.copies import memorization
-from tightbound.components import TABLE
+from tightbound.components import TABLE, make
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.data import Data
 from tightbound.inference.infer import encode, reconstruct, sample
-from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.testing import matrix
@@ -136,7 +136,7 @@ EXTRA = {
     "resnet": {"network": "resnet(hidden=4)"},
     **{
         f"{q} under {p}": {"latents": matrix.quantized(q, p)}
-        for q, p in zip(TABLE["quantizer"], [*TABLE["code-prior"]] * 2, strict=True)
+        for q, p in zip(TABLE["quantizer"], itertools.cycle(TABLE["code-prior"]), strict=False)
     },
 }
 
@@ -146,8 +146,8 @@ def test_contexts_networks_and_codes(what: str) -> None:
     x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
     made = tb.VAE.for_data(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
-    if code_prior_of(made.latents) is not None:
-        code_prior_of(made.latents).enable()
+    if made.latents.second_stage is not None:
+        made.latents.second_stage.enable()
     expected = used(made, data, torch.device("cpu"))
     with stand_in() as device:
         found = used(made, data, device)
@@ -200,10 +200,11 @@ def test_samplers(sampler: str) -> None:
     x = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(40) % 2))
     few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
+    trains = make("sampler", sampler, latent=2, labels=[0, 1], active=[0]).trains is not None
     with stand_in() as device:
         model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
         trained = tb.fit(model, data, steps=1, device=str(device), validation_size=0, quiet=True)
-        trained.fit_sampler(sampler + few, data.train)
+        trained.fit_sampler(sampler + few, data.train, epochs=2 if trains else None)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
 
 
@@ -228,7 +229,7 @@ LOOKS = {
 def test_pictures_of_a_model(look: str) -> None:
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, network="mlp(hidden=(6,))", seed=0, **{"latent": 4, **LOOKS[look]}).eval()
-    if (second := code_prior_of(model.latents)) is not None:
+    if (second := model.latents.second_stage) is not None:
         second.enable()
     some = data.test.subset(range(60))
     expected = getattr(tb.Trained(model, data), look)(some)

@@ -16,8 +16,9 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.data.division import few_labels
+from tightbound.data.splits.drawn import Drawn
 from tightbound.inference.classes import infer_classes
-from tightbound.inference.fitting import DrawnCodes, chosen_sampler
+from tightbound.inference.fitting import chosen_sampler
 from tightbound.inference.samplers import Sampler
 
 CENTERS = torch.tensor([[2.0, 2.0, 0.0], [-2.0, -2.0, 0.0], [2.0, -2.0, 0.0]])
@@ -200,7 +201,7 @@ def test_unused_dimensions_are_left_out_and_drawn_from_a_gaussian() -> None:
 
 def test_each_epoch_takes_one_draw_of_each_example() -> None:
     draws = torch.arange(20.0).reshape(5, 4, 1)
-    split = DrawnCodes(draws, torch.arange(5))
+    split = Drawn(draws, torch.arange(5))
     epochs = [next(split.epoch(5, key=(i,))) for i in range(6)]
     for batch in epochs:
         assert torch.equal(batch.x[:, 0].div(4, rounding_mode="floor").long(), batch.index)

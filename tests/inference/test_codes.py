@@ -17,7 +17,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference import infer
 from tightbound.latents import Quantized
-from tightbound.latents.codes import code_prior_of, needs_codes
+from tightbound.latents.codes import needs_codes
 from tightbound.priors.codes import AutoregressiveCodes
 
 NETWORK = {
@@ -38,7 +38,7 @@ def model(quantizer: str, levels: int = 2, prior: str = PRIOR, context: str | No
     data = tb.data.open(gray(40, (1, 8, 8)), labels=np.arange(40) % 3, levels=17)
     latents = f"quantized(quantizer={quantizer})"
     made = tb.VAE.for_data(data, latent=4, network=NETWORK[levels], latents=latents, prior=prior, context=context)
-    second = code_prior_of(made.latents)
+    second = made.latents.second_stage
     if second is not None:
         torch.manual_seed(0)
         for p in second.parameters():

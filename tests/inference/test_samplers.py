@@ -22,6 +22,7 @@ FITS = [
     "gaussian-mixture(components=2)",
     "kernel(exemplars=100)",
     "flow(transforms=1, hidden=(8,))",
+    "flow-matching(hidden=8, blocks=1, steps=4)",
     "vae(hidden=(8,))",
     "m2(hidden=(8,), inner=1)",
     "class-regions(components=2)",
@@ -108,7 +109,7 @@ def test_every_sampler_is_tried() -> None:
 def test_a_fitted_sampler_is_kept_with_the_run(trained: tb.Trained, text: str) -> None:
     data, name = tb.data.open("digits"), text.partition("(")[0]
     before = [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""]
-    epochs = 2 if name in ("flow", "vae", "m2") else None
+    epochs = 2 if name in ("flow", "flow-matching", "vae", "m2") else None
     trained.fit_sampler(text, data.train, epochs=epochs)
     again = tb.load(trained.path)
     x = again.sample(7, sampler=name)
@@ -163,13 +164,33 @@ def test_a_sampler_fitted_to_earlier_weights_is_not_used(tmp_path) -> None:
 def test_held_out_codes_choose_the_components_and_their_covariance() -> None:
     generator = torch.Generator().manual_seed(3)
     codes = torch.randn(900, 2, generator=generator)
-    assert GaussianMixture.suited(codes, 0) == {"components": 1, "covariance": "diagonal"}
+    assert GaussianMixture.suited(codes, 0)["components"] == 1
+
+    def kind(codes: torch.Tensor) -> tuple[int, str, float]:
+        found = GaussianMixture.suited(codes, 0)
+        return found["components"], found["covariance"], found["reg_covar"]
+
     tilted = codes @ torch.tensor([[1.0, 0.9], [0.0, 0.1]])
-    assert GaussianMixture.suited(tilted, 0) == {"components": 1, "covariance": "full"}
+    assert kind(tilted) == (1, "full", 1e-5)
     centers = torch.tensor([[-9.0, 0.0], [9.0, 0.0], [0.0, 12.0]])
     apart = tilted + centers[torch.arange(900) % 3]
-    assert GaussianMixture.suited(apart, 0) == {"components": 3, "covariance": "full"}
-    assert GaussianMixture.suited(codes[:1], 0) == {"components": 1, "covariance": "diagonal"}
+    assert kind(apart) == (3, "full", 1e-5)
+    assert kind(codes[:1]) == (1, "diagonal", 1e-5)
+    wide = torch.randn(80, 8, generator=generator) @ torch.randn(8, 40, generator=generator)
+    wide = wide + 1.5 * torch.randn(80, 40, generator=generator)
+    assert kind(wide) == (1, "full", 0.1), "64 codes do not determine 40 x 40 covariances by themselves"
+
+
+def test_a_variance_is_added_as_in_scikit_learn() -> None:
+    import sklearn.mixture
+
+    x = codes()
+    sampler = fitted("gaussian-mixture(components=1, reg_covar=0.3)", x)
+    assert isinstance(sampler, GaussianMixture)
+    standard = (x - x.mean(0)) / x.std(0)
+    reference = sklearn.mixture.GaussianMixture(1, reg_covar=0.3).fit(standard.numpy())
+    theirs = reference.score_samples(standard.numpy()).mean() - x.std(0).log().sum().item()
+    assert sampler.log_prob(x).mean().item() == pytest.approx(theirs, abs=1e-3)
 
 
 def test_a_diagonal_mixture_is_that_of_scikit_learn() -> None:
@@ -207,7 +228,7 @@ def test_a_default_sampler_draws_the_samples_and_the_prior_can_be_asked_for(tmp_
 
 def test_a_mixture_of_many_dimensions_has_a_diagonal_covariance() -> None:
     codes = torch.randn(50, GaussianMixture.LARGE + 1, generator=torch.Generator().manual_seed(0))
-    assert GaussianMixture.suited(codes, 0) == {"components": 1, "covariance": "diagonal"}
+    assert GaussianMixture.suited(codes, 0)["covariance"] == "diagonal"
     x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
     trained = tb.train(x, latent=1001, network="mlp(hidden=(4,))", epochs=1, quiet=True)
     assert "1,001 dimensions" in trained.diagnose(x, max_examples=20, quick=True).skipped["prior-mismatch"]

@@ -17,13 +17,16 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.inference import infer
 from tightbound.latents import BottomUp, Ladder
-from tightbound.latents.codes import code_prior_of
 from tightbound.nn import MLP, Conv
 from tightbound.objectives import ELBO, IWAE, FreeBits
 from tightbound.priors import LearnedNormal
+from tightbound.testing.matrix import NETWORKS
 
 SHAPE = (1, 8, 8)
-PRIORS = {"quantized": "pixelcnn(hidden=4, layers=1, attention=0)"}  # a uniform one takes no context
+PRIORS = {  # others take no context
+    "quantized": "pixelcnn(hidden=4, layers=1, attention=0)",
+    "spatial": "flow-matching(hidden=4, blocks=1, steps=2)",
+}
 NETWORK = "mlp(hidden=(12, 9), activation='tanh')"
 
 
@@ -32,19 +35,22 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
     data = tb.data.open(gray(60), levels=17, labels=np.arange(60) % 3)
     torch.manual_seed(0)
     prior = PRIORS.get(latents, "auto")
-    model = tb.VAE.for_data(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
+    model = tb.VAE.for_data(
+        data, latents=latents, prior=prior, network=NETWORKS.get(latents, network), context="labels",
+        latent="auto" if latents == "spatial" else 4,
+    )  # fmt: skip
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
-    if code_prior_of(model.latents) is not None:
-        code_prior_of(model.latents).enable()  # the context enters there
-        for p in code_prior_of(model.latents).parameters():
+    if model.latents.second_stage is not None:
+        model.latents.second_stage.enable()  # the context enters there
+        for p in model.latents.second_stage.parameters():
             nn.init.normal_(p)  # enough to change a draw
     return model.double().eval(), next(data.train.epoch(9))
 
 
 @pytest.mark.parametrize("network", [NETWORK, "conv(channels=(3, 4), hidden=6, activation='tanh')"])
 @pytest.mark.parametrize("objective", [ELBO(), IWAE(3)])
-@pytest.mark.parametrize("name", [name for name in TABLE["latents"] if name not in ("flat", "quantized")])
+@pytest.mark.parametrize("name", [name for name in TABLE["latents"] if name not in ("flat", "quantized", "spatial")])
 def test_gradients_reach_every_parameter_and_the_top_prior_knows_the_context(name: str, objective, network) -> None:
     model, batch = conditional(name, network)
     terms = model(batch, objective.samples, Noise("test"))

@@ -18,7 +18,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise
 from tightbound.core.terms import Batch, code_terms
 from tightbound.latents import Quantized
-from tightbound.latents.codes import code_prior_of, needs_codes
+from tightbound.latents.codes import needs_codes
 from tightbound.priors.codes import CodePrior
 from tightbound.quantizers import VectorQuantizer
 
@@ -74,8 +74,8 @@ def small(levels: str, prior: str, entries: int = 3) -> tb.VAE:
             if level.rise is not None:
                 for p in level.rise.parameters():
                     nn.init.normal_(p, std=0.7)
-    if code_prior_of(latents) is not None:
-        code_prior_of(latents).enable()
+    if latents.second_stage is not None:
+        latents.second_stage.enable()
     return model
 
 
@@ -151,7 +151,7 @@ def test_the_terms_of_an_example_do_not_depend_on_its_batch(prior: str) -> None:
 def test_a_fixed_prior_is_in_use_from_the_start() -> None:
     """One without parameters has nothing to wait for; one with them is set aside until it has been trained."""
     model = small("one level", "uniform")
-    assert code_prior_of(model.latents) is None
+    assert model.latents.second_stage is None
     assert model.latents.learned  # pyright: ignore[reportAttributeAccessIssue]
     data = tb.data.open(bits(40).numpy(), domain="binary")
     waiting = tb.VAE.for_data(
@@ -165,17 +165,17 @@ def test_a_fixed_prior_is_in_use_from_the_start() -> None:
 def test_a_prior_is_replaced_and_recorded() -> None:
     model = small("two levels", "uniform")
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    model.latents.replace_code_prior(PIXELCNN)
-    assert code_prior_of(model.latents) is not None
+    model.latents.replace_prior(PIXELCNN)
+    assert model.latents.second_stage is not None
     assert {n for n in model.state_dict() if n not in before} <= model.trained_later
     kept = describe(model)["latents"]["prior"]
     assert [one["part"] for one in kept] == ["code-prior/pixelcnn"] * 2
     with pytest.raises(CompositionError, match="2 level"):
-        model.latents.replace_code_prior([PIXELCNN])
+        model.latents.replace_prior([PIXELCNN])
     flat = tb.VAE.for_data(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
-    assert code_prior_of(flat.latents) is None
+    assert flat.latents.second_stage is None
     with pytest.raises(CompositionError, match="latents Flat have none; train a model with latents 'quantized'"):
-        needs_codes(flat.latents).replace_code_prior(PIXELCNN)
+        needs_codes(flat.latents).replace_prior(PIXELCNN)
 
 
 @pytest.mark.parametrize(

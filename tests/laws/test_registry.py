@@ -24,7 +24,7 @@ from tightbound.testing import (
     check_posterior,
     check_prior,
 )
-from tightbound.testing.matrix import SMALL
+from tightbound.testing.matrix import NETWORKS, SMALL
 from tightbound.testing.objectives import small_model
 
 
@@ -129,7 +129,7 @@ QUANTIZERS = {
     "grouped": "grouped(groups=2, of='vq-gradient(codebook_size=3)')",
     "gumbel": "gumbel(codebook_size=4)",
 }
-CODE_PRIORS = {
+SECOND_STAGES = {
     "uniform": "uniform",
     "pixelcnn": "pixelcnn(embedding=4, hidden=8, layers=1, attention=2, blocks=1)",
     "transformer": "transformer(hidden=8, layers=1, heads=2, blocks=1)",
@@ -196,6 +196,7 @@ def test_latents(text: str) -> None:
     shape, network = (1, 2, 3), MLP((8,), activation="tanh")
     torch.manual_seed(0)
     parts = {"prior": StandardNormal(3), "posterior": DiagonalNormal(shape, 3, network)}
+    network = make("network", NETWORKS.get(parse(text).name, "mlp(hidden=(8,), activation='tanh')"))
     parts = {name: part for name, part in parts.items() if name not in find("latents", parse(text).name).builds}
     check_latents(make("latents", text, shape=shape, latent=3, network=network, **parts), shape)
 
@@ -213,7 +214,7 @@ def test_quantized_latents_with_two_levels(
     """Color and gray, with odd, unequal and single edges, two of the shapes for each pair; codes start at data."""
     torch.manual_seed(0)
     network = ResNet(halvings, hidden=8, blocks=1, inner=4)
-    latents = Quantized(shape, 4, network, QUANTIZERS[quantizer], CODE_PRIORS[prior])
+    latents = Quantized(shape, 4, network, QUANTIZERS[quantizer], SECOND_STAGES[prior])
     latents.start_at(torch.randn(10, *shape))
     check_latents(latents, shape)
 
@@ -222,14 +223,14 @@ def test_each_level_may_have_its_own_quantizer_and_prior() -> None:
     torch.manual_seed(0)
     network, shape = ResNet((1, 1), hidden=8, blocks=1, inner=4), (3, 7, 6)
     quantizers = [QUANTIZERS["residual"], GumbelQuantizer(3, 4)]
-    latents = Quantized(shape, 4, network, quantizers, [CODE_PRIORS["transformer"], "uniform"])
+    latents = Quantized(shape, 4, network, quantizers, [SECOND_STAGES["transformer"], "uniform"])
     latents.start_at(torch.randn(10, *shape))
     check_latents(latents, shape)
 
 
 def test_the_laws_run_on_every_quantizer_and_code_prior() -> None:
     assert set(QUANTIZERS) == set(TABLE["quantizer"])
-    assert set(CODE_PRIORS) == set(TABLE["code-prior"])
+    assert set(SECOND_STAGES) == set(TABLE["code-prior"])
 
 
 def test_flat_with_a_point() -> None:

@@ -54,7 +54,7 @@ def test_the_folder_lives_as_long_as_the_result_and_is_not_shown(temporary: Path
     assert trained.path is None
     assert trained.metrics
     assert trained.config["epochs"] == 3
-    for ask in (lambda given: given.sample(2, sampler="kernel"), report, tb.Trained.fit_code_prior):
+    for ask in (lambda given: given.sample(2, sampler="kernel"), report, tb.Trained.fit_prior):
         assert str(temporary) not in refusal(ask, trained)
     names = tb.compare([trained, tb.fit(model(), X, **QUICK)], X, samples=2).tables[0]
     assert str(temporary) not in repr(names)

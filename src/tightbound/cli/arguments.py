@@ -244,23 +244,27 @@ class FitSampler(OnData):
     group = "train"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="COMPONENT")] = "gaussian-mixture"
-    """Latent sampler: gaussian-mixture, kernel, flow, vae (a second VAE), class-regions (for labeled data) or m2 (for
-    few labels), optionally with arguments: "gaussian-mixture(components=20)"."""
+    """Latent sampler: gaussian-mixture, kernel, flow, flow-matching, vae (a second VAE), class-regions (for labeled
+    data) or m2 (for few labels), optionally with arguments: "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
     """Split whose latent codes the sampler is fitted to."""
     epochs: _Whole = None
-    """Epochs of a latent sampler that is trained by gradients (flow, vae, m2). Default: the sampler's own."""
+    """Epochs of a latent sampler that is trained by gradients (flow, flow-matching, vae, m2). Default: the
+    sampler's own."""
 
 
 @dataclass(frozen=True)
-class FitCodePrior(OnRun):
-    """Train the code prior of a quantized run for longer, again, or train another one.
+class FitPrior(OnRun):
+    """Train the prior of a finished run: another one, the same again, or the same for longer.
+
+    This is for priors that are trained after the rest of the model: flow-matching, or the code prior of a quantized
+    run.
 
     The rest of the model stays as it is. The new prior replaces the old one when its training ends; if it is stopped
     before, the run stays as it was.
     """
 
-    action = "tightbound.cli.actions.train:fit_code_prior"
+    action = "tightbound.cli.actions.train:fit_prior"
     group = "train"
     weights: ClassVar[Literal["auto"]] = "auto"
     split: ClassVar[SplitName] = "train"
@@ -268,9 +272,10 @@ class FitCodePrior(OnRun):
     data: _Data = None
     """The run's data, if they have moved: file, folder or tar shards."""
     prior: Annotated[str | None, tyro.conf.arg(metavar="COMPONENT")] = None
-    """Code prior: pixelcnn or transformer, with arguments if you like. Default: the same as in the run."""
+    """Prior: flow-matching, or pixelcnn or transformer for a quantized run, with arguments if you like. Default: the
+    same as in the run."""
     epochs: _Whole = None
-    """Passes over the code indices. Default: as in the run."""
+    """Passes over the latents. Default: as in the run."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Learning rate. Default: as in the run."""
     batch_size: _Whole = None
@@ -278,7 +283,7 @@ class FitCodePrior(OnRun):
     max_examples: _Whole = None
     """Maximum number of training examples, picked at random. Default: as in the run."""
     resume: Flag[bool] = False
-    """Continue the training that was interrupted, or train the present code prior for longer, up to --epochs in all."""
+    """Continue the training that was interrupted, or train the present prior for longer, up to --epochs in all."""
     device: str = "auto"
     """Device: auto (the first available of cuda, mps and cpu), or the name of a torch device."""
     trust: Flag[bool] = False

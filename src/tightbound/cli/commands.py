@@ -27,7 +27,7 @@ _COMMANDS: dict[str, type[arguments.Command]] = {
     "train": Train,
     "sweep": Sweep,
     "fit-sampler": arguments.FitSampler,
-    "fit-code-prior": arguments.FitCodePrior,
+    "fit-prior": arguments.FitPrior,
     "sample": arguments.Sample,
     "reconstruct": arguments.Reconstruct,
     "impute": arguments.Impute,

@@ -10,6 +10,7 @@ TABLE: dict[str, dict[str, str]] = {
         "vamp": "tightbound.priors.vamp:VampPrior",
         "exemplar": "tightbound.priors.vamp:Exemplar",
         "flow": "tightbound.priors.flow:Flow",
+        "flow-matching": "tightbound.priors.flow_matching:FlowMatching",
         "sphere": "tightbound.priors.sphere:Sphere",
         "categorical": "tightbound.priors.categorical:CategoricalPrior",
     },
@@ -78,6 +79,7 @@ TABLE: dict[str, dict[str, str]] = {
         "flat": "tightbound.latents.flat:Flat",
         "bottom-up": "tightbound.latents.bottom_up:BottomUp",
         "ladder": "tightbound.latents.ladder:Ladder",
+        "spatial": "tightbound.latents.spatial:Spatial",
         "quantized": "tightbound.latents.quantized:Quantized",
     },
     "context": {
@@ -94,6 +96,7 @@ TABLE: dict[str, dict[str, str]] = {
         "gaussian-mixture": "tightbound.inference.samplers.mixture:GaussianMixture",
         "kernel": "tightbound.inference.samplers.kernel:Kernel",
         "flow": "tightbound.inference.samplers.flow:FlowSampler",
+        "flow-matching": "tightbound.inference.samplers.flow_matching:FlowMatchingSampler",
         "vae": "tightbound.inference.samplers.second_vae:SecondVAE",
         "m2": "tightbound.inference.samplers.m2:M2Sampler",
         "class-regions": "tightbound.inference.samplers.regions:ClassRegions",

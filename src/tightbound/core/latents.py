@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from tightbound.core.component import Component
@@ -20,9 +21,10 @@ State = Any  # the value that Latents.encode returns and Latents.infer takes; ot
 
 
 class Trainable(nn.Module, ABC):
-    """Model that one stage of a run trains: a VAE or its code prior."""
+    """Model that one stage of a run trains: a VAE or its prior."""
 
     unit: str = "dim"  # the unit of an example that `bits` is per
+    trains_on: str = "train loss"  # what training minimizes, in progress; validation shows the validation loss
     trained_later: frozenset[str] = frozenset()  # names in the state dict that a later stage trains
 
     @property
@@ -53,6 +55,39 @@ class Trainable(nn.Module, ABC):
         return {}
 
 
+class SecondStage(Trainable):
+    """Prior as a model of its own, which is trained after the rest of the model on draws from q(z | x)."""
+
+    learned: Tensor  # 0-d, boolean: whether the prior is in use, instead of the one of the first stage
+    title: str = "prior"  # its name in progress and messages
+    before: str = "N(0, I)"  # the prior of the first stage, in words
+    draws: int = 1  # draws of each example, of which an epoch takes one
+    validated: int | None = None  # validation examples that are used, at most; None: all
+    suits: ClassVar[Mapping[str, Any]] = {}  # training options where the user's are "auto" or None
+    exact: bool = True  # whether its log-likelihood in evaluation mode is log p itself, not an estimate
+
+    @abstractmethod
+    def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
+        """Return the training examples (S, B, ...) for the terms of S draws."""
+
+    def dtype(self, codes: Tensor) -> torch.dtype:
+        """Return the type in which training examples are stored."""
+        return codes.dtype
+
+    def start_at(self, codes: Tensor) -> None:
+        """Initialize what depends on training examples (N, ...)."""
+
+    def disable(self) -> None:
+        """Use the prior of the first stage, and freeze this one."""
+        self.learned.fill_(False)
+        self.requires_grad_(False)
+
+    def enable(self) -> None:
+        """Use this prior, and make it trainable."""
+        self.learned.fill_(True)
+        self.requires_grad_(True)
+
+
 class Latents(Component, nn.Module, ABC):
     """Path from x to z through q(z | x), and from z to the likelihood's features, with the prior p(z).
 
@@ -68,6 +103,7 @@ class Latents(Component, nn.Module, ABC):
     latent: int  # size of the flat latent code of an example
     moments_of: str = "q(z|x)"  # name of the distribution that `moments` describes, for reports
     local_of: str = "q(z|x)"  # name of the distribution that `local` parametrizes, for reports
+    maps: ClassVar[bool] = False  # whether the features are feature maps; a context then enters only the prior
 
     # Required
 
@@ -141,6 +177,11 @@ class Latents(Component, nn.Module, ABC):
 
     # Optional, with a default
 
+    @classmethod
+    def network_for(cls, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> str | None:
+        """Return the default network for data of a shape and arguments of these latents; None: any will do."""
+        return None
+
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize data-dependent parameters (such as pseudo-inputs) from encoder inputs x (N, *shape)."""
 
@@ -150,9 +191,48 @@ class Latents(Component, nn.Module, ABC):
         return {}
 
     @property
+    def second_stage(self) -> SecondStage | None:
+        """The prior as a model to train after the rest; None: it is trained with the rest, or has no parameters."""
+        return None
+
+    def replace_prior(self, prior: str | Sequence[str] | None) -> None:
+        """Replace the prior by an untrained one that is trained in a second stage.
+
+        Args:
+            prior: Prior as text, or one for each level; None: like the present one.
+
+        Raises:
+            CompositionError: The latents have no such prior, or it does not fit.
+            InputError: The prior is unknown.
+        """
+        raise CompositionError(
+            f"the prior of latents {type(self).__name__} cannot be replaced; train a model with latents 'flat' and "
+            "prior 'flow-matching', or with latents 'quantized'"
+        )
+
+    @property
     def support(self) -> str:
         """The set that z lies in: "real" (R^L), "sphere", ..."""
         return "real"
+
+    @property
+    def solved(self) -> bool:
+        """Whether log p(z) is the solution of an equation, with a numerical error beyond rounding."""
+        return False
+
+    @property
+    def estimated(self) -> bool:
+        """Whether log p(z) is only known as an unbiased estimate, so that importance weights are not."""
+        return False
+
+    @property
+    def density_passes(self) -> int:
+        """Passes through the prior's network that log p(z) takes, about, if they are many."""
+        return 0
+
+    def numerical_error(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return an estimate of the error (B,) of log p(z) at z (B, latent), if it is `solved`."""
+        return z.new_zeros(len(z))
 
     @property
     def evaluable(self) -> bool:
@@ -188,15 +268,19 @@ class DiscreteLatents(Latents):
     p and q share the embeddings. A context enters only the prior, p(z | c): encoder and decoder do not see it.
     """
 
+    maps = True
+
+    @classmethod
+    def network_for(cls, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> str | None:
+        """Return a network whose grid of code indices is at least 4 x 4."""
+        if len(shape) != 3 or min(shape[1:]) < 8:
+            return None
+        return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
+
     @property
     def deterministic(self) -> bool:
         """Whether q(z | x) has all its mass at one point, so that more samples do not tighten the ELBO."""
         return True
-
-    @property
-    def code_prior(self) -> Trainable | None:
-        """The code prior, which is trained after the rest of the model; None if there is none."""
-        return None
 
     @property
     def support(self) -> str:

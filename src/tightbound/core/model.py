@@ -33,8 +33,8 @@ class VAE(Component, Trainable):
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
         context: The variable c that x is conditioned on; None: no variable. The encoder sees x joined with c
-            (`core.join`), the prior sees c, and the likelihood gets the features followed by c. With discrete latents,
-            only the prior sees c.
+            (`core.join`), the prior sees c, and the likelihood gets the features followed by c. With latents that are
+            grids or maps, only the prior sees c.
         layout: Order of the axes of an example as the data were given; the model itself takes "chw".
         schema: Names of the columns and classes, as `Schema.recorded` writes them; None: unknown.
 
@@ -55,7 +55,7 @@ class VAE(Component, Trainable):
         schema: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        prior_only = isinstance(latents, DiscreteLatents)
+        prior_only = latents.maps
         likelihood.check_domain(observation.target)
         if context is not None and context.completes and observation.input_shape(likelihood.shape) != likelihood.shape:
             raise CompositionError(
@@ -152,8 +152,8 @@ class VAE(Component, Trainable):
 
     @property
     def trained_later(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Names of the code prior's tensors in the state dict; it is trained after the rest."""
-        later = self.latents.code_prior if isinstance(self.latents, DiscreteLatents) else None
+        """Names of the tensors in the state dict that the second stage trains."""
+        later = self.latents.second_stage
         own = () if later is None else later.modules()
         tensors = {id(t) for m in own for t in (*m._parameters.values(), *m._buffers.values())}
         return frozenset(n for n, t in self.state_dict(keep_vars=True).items() if id(t) in tensors)
@@ -291,7 +291,7 @@ class VAE(Component, Trainable):
 
     def _shown(self, context: Tensor | None) -> Tensor | None:
         """Return the context that encoder and decoder see."""
-        return None if isinstance(self.latents, DiscreteLatents) else context
+        return None if self.latents.maps else context
 
     def _likelihood_at(self, features: Tensor, context: Tensor | None, offset: Tensor | None = None) -> Distribution:
         context = self._shown(context)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from tightbound.components import Spec, describe, find, make, parse, rebuild
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed, seeded
-from tightbound.core.terms import Batch, class_numbers
+from tightbound.core.terms import class_numbers
 from tightbound.data.feed import Source, as_split
-from tightbound.data.splits.indexed import ArraySplit, Indexed
+from tightbound.data.splits.drawn import Drawn
+from tightbound.data.splits.indexed import Indexed
 from tightbound.inference.infer import encode
 from tightbound.inference.samplers import Sampler
 from tightbound.training import checkpoint
@@ -84,7 +82,7 @@ def fit_sampler(
         drawn = torch.stack([codes, *(each for each in more if each is not None)], 1)
         settings = Settings(minutes=minutes, seed=seed, checkpoint_seconds=1e9)
         settings = settings.replace(**{**fitted.options(len(codes)), **asked})
-        _train(fitted, DrawnCodes(fitted.inputs(drawn), labels), settings, folder, _stage(spec.name), quiet)
+        _train(fitted, Drawn(fitted.inputs(drawn), labels), settings, folder, _stage(spec.name), quiet)
     elif epochs is not None:
         raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs=")
     default = default or default_sampler(folder) == _stage(spec.name).removeprefix("sampler-")
@@ -105,7 +103,7 @@ def check_sampled(model: VAE) -> None:
         )
 
 
-def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunFolder, stage: str, quiet: bool) -> None:
+def _train(sampler: Sampler, codes: Drawn, settings: Settings, folder: RunFolder, stage: str, quiet: bool) -> None:
     """Train a sampler by gradients; with auto epochs, held-out latent codes decide when to stop."""
     trains, objective = sampler.trains, sampler.objective
     assert trains is not None
@@ -129,22 +127,6 @@ def _train(sampler: Sampler, codes: DrawnCodes, settings: Settings, folder: RunF
         for kind in ("best", "last"):
             folder.checkpoint(kind, stage).unlink(missing_ok=True)
     folder.write_metrics(rows)
-
-
-class DrawnCodes(ArraySplit):
-    """Latent codes (N, draws, size): each epoch takes one of several draws for each example."""
-
-    def __init__(self, draws: Tensor, labels: Tensor | None = None) -> None:
-        super().__init__(draws[:, 0].numpy(), labels)
-        self._draws = draws.numpy()
-
-    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
-        """See `Indexed.batches`."""
-        generator = torch.Generator().manual_seed(seed)
-        for indices in plan:
-            chosen = torch.randint(self._draws.shape[1], (len(indices),), generator=generator)
-            x = torch.from_numpy(self._draws[indices.numpy(), chosen.numpy()])
-            yield replace(self.batch(indices), x=x)
 
 
 def save_sampler(folder: RunFolder, name: str, fitted: Sampler, codes: int, *, default: bool) -> None:

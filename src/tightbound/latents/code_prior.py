@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.latents import Trainable
+from tightbound.core.latents import SecondStage
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms, code_terms
@@ -18,8 +18,8 @@ from tightbound.priors.codes import CodePrior
 PriorsOf = Callable[[Sequence[Tensor], Tensor | None], list[Distribution]]
 
 
-class CodePriorStage(Trainable):
-    """Code priors of all levels as one model, which is trained after the rest to maximize log p of indices (B, N).
+class CodePriorStage(SecondStage):
+    """Code priors of all levels as one model, which is trained to maximize log p of indices (B, N).
 
     Args:
         priors: The prior of each level, lowest first.
@@ -28,8 +28,7 @@ class CodePriorStage(Trainable):
         priors_of: Function that returns p(indices of each level | levels above, context) at indices (B, P, depth).
     """
 
-    unit = "code"
-    learned: Tensor
+    unit, title, before = "code", "code prior", "a uniform one"
 
     def __init__(
         self, priors: Sequence[CodePrior], learned: Tensor, grids: Sequence[CodeGrid], priors_of: PriorsOf
@@ -38,21 +37,6 @@ class CodePriorStage(Trainable):
         self.priors = nn.ModuleList(priors)
         self.register_buffer("learned", learned)
         self._grids, self._priors_of = grids, priors_of
-
-    def disable(self) -> None:
-        """Use uniform priors, and freeze the code priors."""
-        self.learned.fill_(False)
-        self.priors.requires_grad_(False)
-
-    def enable(self) -> None:
-        """Use the code priors, and make them trainable."""
-        self.learned.fill_(True)
-        self.priors.requires_grad_(True)
-
-    @property
-    def codebook_size(self) -> int:
-        """The size of the largest codebook."""
-        return max(grid.codebook_size for grid in self._grids)
 
     @property
     def baselines(self) -> Mapping[str, float]:
@@ -63,9 +47,15 @@ class CodePriorStage(Trainable):
         """Return bits per code index, averaged over all levels."""
         return -nats / (sum(math.prod(grid.shape) for grid in self._grids) * math.log(2))
 
-    def indices(self, groups: Sequence[LatentTerms]) -> Tensor:
-        """Return the training data (B, N): the indices of the first sample of all levels, lowest first."""
-        return torch.cat([group.indices[0].flatten(1) for group in code_terms(groups)], 1)
+    def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
+        """Return the indices (S, B, N) of all levels, lowest first."""
+        return torch.cat([group.indices.flatten(2) for group in code_terms(groups)], 2)
+
+    def dtype(self, codes: Tensor) -> torch.dtype:
+        """Return the smallest type that holds every index."""
+        largest = max(grid.codebook_size for grid in self._grids) - 1
+        kinds = (torch.uint8, torch.int16, torch.int32)
+        return next((kind for kind in kinds if largest <= torch.iinfo(kind).max), torch.int64)
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
         """Return log p(indices | context) (1, B) as a log-likelihood, with no latents."""

@@ -35,7 +35,7 @@ class CodeLatents(DiscreteLatents):
     sizes: list[int]  # number of elements in the vectors of each level
     context: int  # size of the context
 
-    def replace_code_prior(self, prior: str | Sequence[str] | None) -> None:
+    def replace_prior(self, prior: str | Sequence[str] | None) -> None:
         """Replace the code prior by an untrained one.
 
         Args:
@@ -53,11 +53,11 @@ class CodeLatents(DiscreteLatents):
             level.prior = own
         self.record_again(prior=new)
         self.learned.fill_(True)
-        if self.code_prior is not None:
-            self.code_prior.disable()
+        if self.second_stage is not None:
+            self.second_stage.disable()
 
     @property
-    def code_prior(self) -> CodePriorStage | None:
+    def second_stage(self) -> CodePriorStage | None:
         """The priors of all levels, if they have parameters."""
         priors = [level.prior for level in self.all_levels]
         if not any(True for prior in priors for _ in prior.parameters()):
@@ -292,11 +292,6 @@ def needs_codes(latents: Latents, what: str = "this") -> CodeLatents:
             "train a model with latents 'quantized'"
         )
     return latents
-
-
-def code_prior_of(latents: Latents) -> CodePriorStage | None:
-    """Return the code prior as a model to train, or None if the latents have none."""
-    return latents.code_prior if isinstance(latents, CodeLatents) else None
 
 
 def flattened(vectors: Sequence[Tensor]) -> Tensor:

@@ -100,8 +100,8 @@ class Quantized(CodeLatents):
         bottom = self.all_levels[0]
         self.features = (bottom.quantizer.size + bottom.above) * math.prod(bottom.plane[1:])
         self.register_buffer("learned", torch.tensor(True))  # whether the priors are in use
-        if self.code_prior is not None:
-            self.code_prior.disable()
+        if self.second_stage is not None:
+            self.second_stage.disable()
 
     @torch.no_grad()
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:

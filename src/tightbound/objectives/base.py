@@ -192,7 +192,7 @@ def _require_fixed_prior(model: VAE, name: str) -> None:
     if model.latents.support == "codebook":
         raise _discrete_error(name)
     inference = {id(p) for p in model.latents.inference_parameters()}
-    if any(id(p) not in inference for p in model.latents.parameters()):
+    if any(p.requires_grad and id(p) not in inference for p in model.latents.parameters()):
         raise CompositionError(
             f"objective '{name}' does not train the prior, and this prior has parameters; use prior 'normal'"
         )

@@ -30,26 +30,31 @@ class Afterwards:
     Args:
         visits: Examples that were trained on, counted at each visit.
         dimensions: Numbers in an example.
+        density: Work of log p(z), in passes through the decoder.
     """
 
     visits: int
     dimensions: int
+    density: int = 0
 
     @classmethod
     def of(cls, trained: Trained, settings: Settings) -> Afterwards:
         """Return the work that a training allows."""
-        steps = max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
         model = trained.model
-        return cls(steps * Suited.to(model, settings).batch_size, math.prod(model.shape))
+        prior, size = model.latents.second_stage, sum(p.numel() for p in model.likelihood.parameters())
+        own = 0 if prior is None else sum(p.numel() for p in prior.parameters())
+        steps = max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
+        visits = steps * Suited.to(model, settings).batch_size
+        return cls(visits, math.prod(model.shape), model.latents.density_passes * own // max(1, size))
 
     @property
     def least(self) -> int:
         """Passes through the networks that even the shortest training allows."""
-        return DECODED // self.dimensions
+        return DECODED // self.dimensions // (1 + self.density)
 
     def evaluation(self, examples: int) -> tuple[int, int]:
         """Return how many of the test examples to evaluate, and with how many samples each, in tens."""
-        passes = self.visits // 8
+        passes = self.visits // 8 // (1 + self.density)
         samples = min(500, max(10, passes // examples // 10 * 10))
         return min(examples, max(50, max(passes, self.least) // samples)), samples
 
@@ -62,7 +67,7 @@ class Afterwards:
     def diagnosis(self) -> Diagnose:
         """The diagnosis of a trained model."""
         least = min(100, max(30, self.least // PASSES))
-        examples = min(300, max(least, self.visits // 12 // PASSES))
+        examples = min(300, max(least, self.visits // 12 // PASSES // (1 + self.density)))
         return Diagnose(max_examples=examples, samples=10, quick=True, progress=True)
 
 
@@ -99,6 +104,8 @@ def suit_samples(
         own = {"minutes": settings.minutes, "seed": settings.seed, "quiet": quiet}
         trained.fit_sampler(sampler, some.train, default=True, **own)
         return True
+    if trained.model.latents.second_stage is not None:  # this prior was fitted to latent codes itself
+        return False
     train, held_out = for_training(data, settings, partial=trained.model.infers_context)
     if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2 or trained.folder is None:
         return False

@@ -12,7 +12,10 @@ from importlib.resources import files
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
 
-MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "divergences", "discrete", "semi_supervised")
+MODULES = (
+    "lessons", "bounds", "priors", "posteriors", "disentangling", "divergences", "discrete", "diffusion",
+    "semi_supervised",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 from tightbound.components import find, make, parse
 from tightbound.config import Config
 from tightbound.core.errors import CompositionError
-from tightbound.core.latents import DiscreteLatents
 from tightbound.core.terms import class_numbers
 from tightbound.data import Data, Indexed
 from tightbound.data.builtin import BUILTINS
@@ -20,7 +19,6 @@ from tightbound.data.given import Source, training_data
 from tightbound.data.readers.paths import is_pattern
 from tightbound.inference.classes import learns_classes
 from tightbound.inference.fitting import check_sampled
-from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
@@ -162,7 +160,7 @@ def _network_does_not_fit(config: Config, trust: bool) -> bool:
         return False
     own = recipe(config.recipe)
     exchanged = parse(own.latents).name != parse(config.latents).name and config.network == own.network != "auto"
-    return exchanged and issubclass(find("latents", parse(config.latents).name, trust=trust), DiscreteLatents)
+    return exchanged and find("latents", parse(config.latents).name, trust=trust).maps
 
 
 def _fitting_validation(config: C, data: Data) -> C:
@@ -176,10 +174,10 @@ def _fitting_validation(config: C, data: Data) -> C:
 
 def _fitting_settings(config: C, model: VAE) -> C:
     """Drop a recipe's settings for a missing second stage."""
-    if config.recipe is None or code_prior_of(model.latents) is not None:
+    if config.recipe is None or model.latents.second_stage is not None:
         return config
     own = recipe(config.recipe).settings()
-    dropped = own.changed_for_code_prior()
+    dropped = own.changed_for_prior()
     defaults = {f.name: f.default for f in dataclasses.fields(own)}
     return dataclasses.replace(
         config, **{name: defaults[name] for name, value in dropped.items() if getattr(config, name) == value}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tightbound.training.folder import CODE_PRIOR, RunFolder
+from tightbound.training.folder import SECOND_STAGE, RunFolder
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Metric:
             stages.setdefault(row["stage"], []).append(row)
         ends = {stage: _evaluated(folder, stage, rows) for stage, rows in stages.items()}
         first = ends.get("", {})
-        if self.second and CODE_PRIOR in ends and self.key in first:
-            length = ends[CODE_PRIOR].get("validation_loss")
+        if self.second and SECOND_STAGE in ends and self.key in first:
+            length = ends[SECOND_STAGE].get("validation_loss")
             return None if length is None else _finite(-first["validation_reconstruction"] - length)
         return self._score(first.get(self.key))
 

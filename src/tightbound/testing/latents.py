@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import DensityUnknown, NotABound
-from tightbound.core.latents import Latents, State
+from tightbound.core.latents import Latents, SecondStage, State
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeTerms, LatentTerms, code_terms
-from tightbound.latents.code_prior import CodePriorStage
-from tightbound.latents.codes import CodeLatents, code_prior_of
+from tightbound.latents.codes import CodeLatents
 from tightbound.testing.common import gradients_of
 from tightbound.testing.vectors import moment_error
 
@@ -44,8 +43,8 @@ def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, s
     from the terms or the penalty.
 
     Laws of the optional methods: 7. `log_prior` is the sum over the groups. 8. `log_pairs` of an example's own z is
-    log q(z | x), or raises an error with the reason. 9. An enabled code prior gives the log-probability of the same
-    code indices, and gradients reach all of its parameters; before that, they reach none.
+    log q(z | x), or raises an error with the reason. 9. An enabled second stage gives the log-probability of the same
+    draws, and gradients reach all of its parameters; before that, they reach none.
 
     Args:
         latents: An object, or a class in order to find out which required methods it lacks.
@@ -95,12 +94,12 @@ def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, s
     for group in groups:
         value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())
         value = value + (0 if group.penalty is None else group.penalty.sum())
-    later = code_prior_of(latents)
+    later = latents.second_stage
     own = set() if later is None else {id(p) for p in later.parameters()}
     gradients_of(value, {name: p for name, p in latents.named_parameters() if id(p) not in own})
     if later is not None:
-        assert not any(p.requires_grad for p in later.parameters()), "the code prior is trainable before it is enabled"
-        _check_code_prior(later, groups, lambda: infer(state, 2, Noise("law", seed))[0])
+        assert not any(p.requires_grad for p in later.parameters()), "the second stage is trainable too early"
+        _check_second_stage(later, groups, lambda: infer(state, 2, Noise("law", seed))[0])
     return [what for name, what in OPTIONAL.items() if not latents.implements(name)]
 
 
@@ -167,27 +166,29 @@ def _check_moments(
         assert same, "moments: not the variance of each group given the groups before it"
 
 
-def _check_code_prior(
-    later: CodePriorStage, groups: Sequence[LatentTerms], again: Callable[[], Sequence[LatentTerms]]
+def _check_second_stage(
+    later: SecondStage, groups: Sequence[LatentTerms], again: Callable[[], Sequence[LatentTerms]]
 ) -> None:
-    """Check that enabling the code prior keeps the code indices and gives their log-probability."""
+    """Check that enabling the second stage keeps the draws and gives their log-probability."""
     before = [group.log_prior for group in groups]
-    indices = later.indices(groups)
-    assert not indices.is_floating_point(), f"the code prior trains on {indices.dtype}, not on integers"
-    assert len(indices) == groups[0].z.shape[1], f"the code prior trains on indices of shape {tuple(indices.shape)}"
+    codes = later.codes(groups)[0]
+    stored = codes.to(later.dtype(codes))
+    assert torch.equal(stored.to(codes.dtype), codes), f"stored as {stored.dtype}, the draws change"
+    assert len(codes) == groups[0].z.shape[1], f"the second stage trains on draws of shape {tuple(codes.shape)}"
     later.enable()
     taken = again()
     for one, other in zip(groups, taken, strict=True):
-        assert torch.equal(one.z, other.z), "enabling the code prior changes z"
-    value = later(Batch(indices.to(groups[0].z.dtype))).log_likelihood
+        assert torch.equal(one.z, other.z), "enabling the second stage changes z"
+    value = later(Batch(codes.to(groups[0].z.dtype))).log_likelihood
     total = torch.stack([group.log_prior[0] for group in taken if group.log_prior is not None]).sum(0)
-    assert value.shape == (1, len(indices)), f"the code prior gives shape {tuple(value.shape)}, not (1, B)"
-    assert torch.allclose(value[0], total, atol=1e-8), "the code prior's log p(indices) differs from the model's"
+    assert value.shape == (1, len(codes)), f"the second stage gives shape {tuple(value.shape)}, not (1, B)"
+    if later.exact:
+        assert torch.allclose(value[0], total, atol=1e-8), "the second stage's log p differs from the model's"
     gradients_of(value.sum(), dict(later.named_parameters()))
     later.disable()
     for one, other in zip(before, again(), strict=True):
         same = one is None or (other.log_prior is not None and torch.equal(one, other.log_prior))
-        assert same, "the code prior is still in use after it was disabled"
+        assert same, "the second stage is still in use after it was disabled"
 
 
 def _check_pairs(latents: Latents, x: Tensor, z: Tensor, groups: Sequence[LatentTerms]) -> None:

@@ -31,6 +31,7 @@ SMALL = {
         "exemplar": "exemplar(exemplars=4)",
         "categorical": "categorical(groups=2)",
         "flow": "flow(transforms=1, hidden=(6,))",
+        "flow-matching": "flow-matching(hidden=6, blocks=1, steps=1)",
     },
     "posterior": {
         "relaxed-categorical": "relaxed-categorical(groups=2)",
@@ -40,6 +41,7 @@ SMALL = {
         "hamiltonian": "hamiltonian(steps=1)",
     },
     "latents": {
+        "spatial": "spatial(channels=2)",
         "bottom-up": "bottom-up(upper=2, hidden=(5,))",
         "ladder": "ladder(groups=2, hidden=6)",
         "quantized": "quantized(quantizer=vq(codebook_size=5), positions=3)",
@@ -70,6 +72,7 @@ SMALL = {
         "tvo": "tvo(samples=3)",
     },
 }
+NETWORKS = {"spatial": "resnet(halvings=(1,), hidden=4, inner=2, blocks=0)"}  # for latents that need maps
 DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # with a posterior that is not deterministic
 LATENT = 4
 
@@ -139,7 +142,8 @@ def _model(c: Combination, seed: int = 0) -> VAE:
 
     context = None if c.objective == "-" else find("objective", c.objective).context
     return VAE.for_data(
-        data_for(c.likelihood), context=context, latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
+        data_for(c.likelihood), context=context, latent="auto" if c.latents == "spatial" else LATENT,
+        network=NETWORKS.get(c.latents, "mlp(hidden=(6,), activation='tanh')"),
         likelihood=text("likelihood"), latents=text("latents"), prior=text("prior"), posterior=text("posterior"),
         seed=seed,
     ).double().eval()  # fmt: skip
@@ -198,7 +202,8 @@ def covering(seed: int = 0) -> list[Combination]:
     """Return a pairwise covering array: accepted combinations that contain every pair of compatible names.
 
     A combination is refused because of its structure, or because the objective does not fit the structure or the
-    likelihood. Trying these separately avoids trying the whole product.
+    likelihood, or because the likelihood is one of tables and the latents are maps. Trying these separately avoids
+    trying the whole product.
     """
     chance = random.Random(seed)
     plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
@@ -210,6 +215,7 @@ def covering(seed: int = 0) -> list[Combination]:
         for space, objective in spaces
         for other, likelihood in ends
         if other == objective
+        and (space[2] not in NETWORKS or _fits(replace(plain, likelihood=likelihood), space, "elbo"))
     ]
     chance.shuffle(every)
     missing = {pair for c in every for pair in _pairs(c)}

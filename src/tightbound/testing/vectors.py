@@ -26,7 +26,8 @@ DRAWS, FEW = 20_000, 100  # to compare moments; to see that they depend on the n
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
     """Run every law of priors.
 
-    A prior with a context gets four contexts, and a prior that needs an encoder gets a small one.
+    A prior with a context gets four contexts, one that needs an encoder gets a small one, and one that is trained in a
+    second stage is in use.
 
     1. Shapes are right. 2. The total mass is 1, by enumeration if the support is finite, else by importance sampling
     from a wide Student-t distribution in R^L or from the uniform distribution on the sphere. 3. Samples lie on the
@@ -42,6 +43,8 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
         AssertionError: A law is broken; the message names it.
     """
     prior = copy.deepcopy(prior).double()
+    if prior.second_stage is not None:
+        prior.second_stage.enable()
     generator = torch.Generator().manual_seed(seed)
     call = _called(prior, generator)
     context = torch.randn(4, prior.context, generator=generator, dtype=torch.float64) if prior.context else None

@@ -22,10 +22,9 @@ from tightbound.core.model import VAE
 from tightbound.data import Data, Indexed
 from tightbound.data.division import for_training
 from tightbound.data.memory import keep_freed_memory
-from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
-from tightbound.training import code_prior
+from tightbound.training import second_stage
 from tightbound.training.callbacks import CallbackLike, Callbacks
 from tightbound.training.checks import (
     check_batch_norm,
@@ -155,7 +154,7 @@ def _fit(
     check_objective(model, objective, first, settings)
     check_batch_norm(model, train, first, batch_size, settings.accumulate)
     model.to(device)
-    code_prior.check(model, settings, train, first)
+    second_stage.check(model, settings, train, first)
     recorded = {
         "settings": settings.recorded(),
         "objective": describe(objective),
@@ -163,8 +162,8 @@ def _fit(
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
     check_same({**recorded, "settings": settings.replace(device="auto").recorded()})
-    later = code_prior_of(model.latents)
-    usual = {} if later is not None else Suited.usual(model)  # networks of a code prior have settings of their own
+    later = model.latents.second_stage
+    usual = {} if later is not None else Suited.usual(model)  # networks of the second stage have settings of their own
     rows: list[dict[str, Any]] = check_resumable(folder, recorded, usual) if resume else []
     if later is not None:
         later.disable()
@@ -189,7 +188,7 @@ def _fit(
             folder.empty()
             origin = provenance()
             if later is not None:
-                code_prior.save_start(later, folder)
+                second_stage.save_start(later, folder)
             if not folder.temporary:
                 warn_of_foreign(recorded["model"])
         written = {k: recorded[k] for k in ("settings", "objective", "data")}
@@ -202,13 +201,13 @@ def _fit(
         with stop_on_signals() as flag, hooks:
             rows = loop.run(rows, flag, hooks)
             if later is not None:
-                code_prior.load_start(later, folder)
+                second_stage.load_start(later, folder)
                 load_weights(model, folder)
-                stage = code_prior.stage(model, later, train, validation, settings)
+                stage = second_stage.stage(model, later, train, validation, settings)
                 loop = Loop(stage, settings, folder, model.device, quiet)
                 rows = loop.saver.resume(rows) if resume else rows
                 if loop.unfinished:
-                    code_prior.fill(stage, folder, flag, quiet)
+                    second_stage.fill(stage, folder, flag, quiet)
                 rows = loop.run(rows, flag, hooks)
     except Interrupted as stop:
         if not (folder.temporary and stop.by == signal.SIGINT):

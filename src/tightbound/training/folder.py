@@ -20,7 +20,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, unwritable, write_atomic
 from tightbound.core.launch import job
 
-CODE_PRIOR = "prior"  # the stage that trains a code prior, in checkpoints, metrics and noise keys
+SECOND_STAGE = "prior"  # the stage that trains the prior after the rest, in checkpoints, metrics and noise keys
 _LOCK = ".lock"  # a FileLock, which ends with the process that holds it, however that ends
 _COMPLETE, _FILES = "complete", "files.json"  # folder of complete files that replace the run's, and their list
 
@@ -108,7 +108,7 @@ class RunFolder:
             raise InputError(f"the weights of {self} have changed since they were loaded; load the run again")
 
     def _present(self) -> list[tuple[int, ...]]:
-        files = (self.checkpoint(name, stage) for name in ("best", "last") for stage in ("", CODE_PRIOR))
+        files = (self.checkpoint(name, stage) for name in ("best", "last") for stage in ("", SECOND_STAGE))
         about = (file.stat() for file in files if file.is_file())
         return [(each.st_ino, each.st_size, each.st_mtime_ns) for each in about]
 

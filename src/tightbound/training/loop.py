@@ -118,7 +118,7 @@ class Loop:
             Interrupted: After a signal; a checkpoint was written.
         """
         trainer, callbacks = self.trainer, callbacks or Callbacks()
-        monitor = Monitor(trainer.budget, trainer.step, self._quiet, self.stage.name)
+        monitor = Monitor(trainer.budget, trainer.step, self._quiet, self.stage.name, trainer.model.trains_on)
         try:
             self.prepare()
             if self.stage.name == "" and self.unfinished:

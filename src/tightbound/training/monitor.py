@@ -47,9 +47,11 @@ class Monitor:
         start: Number of steps already taken.
         quiet: Show nothing.
         stage: Name of the stage; "" is the first.
+        trains_on: Name of the training loss.
     """
 
-    def __init__(self, budget: Budget, start: int, quiet: bool, stage: str = "") -> None:
+    def __init__(self, budget: Budget, start: int, quiet: bool, stage: str = "", trains_on: str = "train loss") -> None:
+        self._trains_on = trains_on
         self._quiet, self._budget, self._stage = quiet, budget, f"{stage}: " if stage else ""
         self._live, self._shown = _live(), 0.0
         self._bar = _bar(None if budget.open else budget.total, start, quiet)
@@ -74,7 +76,8 @@ class Monitor:
             for name, loss in named.items():
                 start = f"{name}_bits_per_"
                 bits = [f" ({v:.4f} bits/{k.removeprefix(start)})" for k, v in row.items() if k.startswith(start) and v]
-                words.append(f"{name} loss {loss:.2f}{''.join(bits)}")
+                title = self._trains_on if name == "train" else f"{name} loss"
+                words.append(f"{title} {loss:.2f}{''.join(bits)}")
             words += [f"perplexity {usage}"] if usage else []
             print(", ".join(words), f"[{row['seconds']:.1f} s{self._left()}]", file=sys.stderr, flush=True)
 

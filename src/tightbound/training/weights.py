@@ -9,9 +9,8 @@ from typing import Any
 from tightbound.core.errors import InputError
 from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
-from tightbound.latents.codes import code_prior_of
 from tightbound.training import checkpoint
-from tightbound.training.folder import CODE_PRIOR, RunFolder
+from tightbound.training.folder import SECOND_STAGE, RunFolder
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
     folder.remember()
     words = load_stage(model, folder, "", which)
-    code_prior = code_prior_of(model.latents)
-    if code_prior is not None and folder.checkpoint("last", CODE_PRIOR).is_file():
-        words += f"; code prior: {load_stage(code_prior, folder, CODE_PRIOR, which)}"
-        code_prior.enable()
-    elif code_prior is not None:
-        code_prior.disable()
-        words += "; code prior: untrained, so a uniform one is used"
+    prior = model.latents.second_stage
+    if prior is not None and folder.checkpoint("last", SECOND_STAGE).is_file():
+        words += f"; {prior.title}: {load_stage(prior, folder, SECOND_STAGE, which)}"
+        prior.enable()
+    elif prior is not None:
+        prior.disable()
+        words += f"; {prior.title}: untrained, so {prior.before} is used"
     model.eval()
     return words
 

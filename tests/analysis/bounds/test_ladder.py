@@ -105,7 +105,7 @@ def test_a_step_down_by_chance_is_no_sign_of_convergence() -> None:
     bounds = np.stack([np.full(8, -3.0), np.full(8, -2.0), np.full(8, -1.4), last], 1)
     facts = {"unit": "nats", "target": "density", "samples": 250, "reason": None}
     weights = ladder.PerExample(bounds, np.ones(8), np.full(8, 0.2))
-    found = ladder.estimates(weights, None, facts)["convergence"]
+    found = ladder.estimates(weights, facts)["convergence"]
     assert found.value < 0
     assert found.value + 2 * found.stderr < 0.1 < 2 * found.stderr
     sentence = ladder.verdict(weights, 250)

@@ -15,7 +15,6 @@ import tightbound as tb
 from tightbound.analysis.figures import Bars, Figure, Heatmap, Histograms, Lines, Pictures, Scatter
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.latents.codes import code_prior_of
 from tightbound.pages.charts import drawn
 
 MLP = "mlp(hidden=(8,))"
@@ -154,7 +153,7 @@ def levels() -> tb.Trained:
         tb.data.open(x, levels=17, test=0.5), latent=4, network="resnet(halvings=(1,1), hidden=8, inner=4, blocks=1)",
         latents="quantized(quantizer='vq(codebook_size=5)')", prior="pixelcnn(hidden=4, layers=1)",
     )  # fmt: skip
-    second = code_prior_of(trained.model.latents)
+    second = trained.model.latents.second_stage
     assert second is not None
     second.enable()
     torch.manual_seed(0)

@@ -159,7 +159,12 @@ class Annealing:
 
 
 def check_annealable(model: VAE) -> None:
-    """Raise CompositionError if latent codes do not lie in R^L, where the moves take place."""
+    """Raise CompositionError if latent codes do not lie in R^L, where moves take place, or log p(z) is estimated."""
+    if model.latents.estimated:
+        raise CompositionError(
+            f"log p(z) of the {model.latents.latent} dimensions of this model is an unbiased estimate, and annealed "
+            "importance sampling needs it exactly; see the ELBO of evaluate()"
+        )
     if model.latents.support != "real":
         raise CompositionError(
             f"the latent codes of this model lie on {model.latents.support!r}, and annealed importance sampling moves "

@@ -89,13 +89,15 @@ def evaluate(
     if not found:
         raise InputError("there are no data to evaluate on; give at least one example")
     variation.gather()
-    changed = None
+    effects: dict[str, Array] = {}
     if precision != "fp32" and found[0].sampled.rates:
         total = sum(len(part.positions) for part in found)
         some = first(model, source, min(COMPARED, max(2, total // SHARE)))
-        changed = _effect_of_precision(model, some, size, samples, seed, found)
+        effects["bf16_difference"] = _effect_of_precision(model, some, size, samples, seed, found)
+    if model.latents.solved:
+        effects["ode_difference"] = _effect_of_steps(model, first(model, source, COMPARED), size, seed)
     with np.errstate(invalid="ignore", over="ignore"):  # differences of values that are not finite
-        result = summarized(model, found, variation, changed, samples)
+        result = summarized(model, found, variation, effects, samples)
     with evaluating(model):
         parts = gathered.rate([part.encoded for part in found])
     return replace(result, estimates={**result.estimates, **parts.estimates})
@@ -137,6 +139,19 @@ def _effect_of_precision(model: VAE, data: Batch, size: int, samples: int, seed:
     return np.concatenate([rows.sampled.bound for rows in found])[: len(exact)] - exact
 
 
+def _effect_of_steps(model: VAE, data: Batch, size: int, seed: int) -> Array:
+    """Return the error (n,) of log p(z) that is solved numerically, at a draw of each example."""
+
+    def error(batch: Batch, number: int) -> Array:
+        seen = model.observe(batch, Noise("evaluate", seed))
+        noise = ExampleNoise("evaluate", seed, index=batch.positions())
+        terms = model.terms_from(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
+        z = torch.cat([group.z[0].flatten(1) for group in terms.latents], 1)
+        return precise(model.latents.numerical_error(z, seen.context)).cpu().numpy()
+
+    return np.concatenate(each(model, data, size, error))
+
+
 def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, precision: Precision) -> Sampled:
     index, knobs = seen.positions(), Knobs.final(model.schedules)
     log_likelihood = torch.zeros((), dtype=torch.float64)
@@ -154,7 +169,7 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
             first = first or codes
             if not all(group.has_density for group in terms.latents):
                 continue
-            if not terms.deterministic:
+            if not terms.deterministic and not model.latents.estimated:
                 weights = weights or Weights(samples)
                 weights.add(terms.log_weight)
             gains = [precise(g.log_prior) + g.capacity for g in codes if g.log_prior is not None]

@@ -24,14 +24,15 @@ DESCRIPTIONS = {
     "pareto_k": "heaviness of the tail of the importance weights: good below 0.5, unreliable above 0.7",
     "pareto_k_high": "examples with pareto_k > 0.7, whose bound may lie far below log p(x)",
     "bf16_difference": "effect of bfloat16 on the bound: bfloat16 minus float32, same examples and noise",
+    "ode_difference": "error of the differential equation in log p(z): with the prior's steps, minus twice as many",
 }
 ALWAYS = ("iwae_ladder", "iwae_gain", "convergence", "effective_samples", "pareto_k", "pareto_k_high")
 ENOUGH = 0.1  # nats: with less than this left the bound counts as converged; published figures show no more digits
 FEW = 0.1  # share of the examples that may have unreliable weights
 
 
-def estimates(weights: PerExample, changed: Array | None, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return the estimates of `DESCRIPTIONS`; for `changed` see `rounding`."""
+def estimates(weights: PerExample, facts: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return the estimates of `DESCRIPTIONS` that depend on the weights."""
     samples = facts["samples"]
     ks = rungs(samples)
     disjoint = "log-mean-exp of k importance weights from q(z|x), mean over all disjoint sets of k samples"
@@ -54,16 +55,14 @@ def estimates(weights: PerExample, changed: Array | None, facts: Mapping[str, An
     found["effective_samples"] = mean(
         weights.effective, **{**of_weights, "unit": "samples"}, estimator="mean over examples of (sum w)^2 / sum w^2"
     )
-    found |= _tail(weights.pareto_k, of_weights)
-    return found | rounding(changed, facts)
+    return found | _tail(weights.pareto_k, of_weights)
 
 
-def rounding(changed: Array | None, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return the mean effect of bfloat16 on the bound, from that of some examples (n,); None: it was not used."""
-    if changed is None:
-        return {}
-    how = f"paired, on the first {len(changed)} examples"
-    return {"bf16_difference": mean(changed, **{**facts, "reason": None}, estimator=how)}
+def numerical(effects: Mapping[str, Array], facts: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return the mean of each numerical effect on the bound, by name, from those on some examples (n,)."""
+    plain = {**facts, "reason": None}
+    how = "paired, on the first {} examples"
+    return {name: mean(each, **plain, estimator=how.format(len(each))) for name, each in effects.items()}
 
 
 def verdict(weights: PerExample, samples: int) -> str | None:

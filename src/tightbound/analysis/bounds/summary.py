@@ -36,6 +36,7 @@ DESCRIPTIONS = {
     "latent_std": "standard deviation of z over all examples, by dimension; 1 if z is distributed as N(0, 1)",
     **ladder.DESCRIPTIONS,
 }
+ESTIMATED = "log p(z) of so many dimensions is an unbiased estimate, and its exponential is not: no weights exist"
 NO_DENSITY = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
 
 
@@ -92,11 +93,11 @@ def total_rate(rates: Sequence[Tensor]) -> Tensor:
 
 
 def summarized(
-    model: VAE, rows: Sequence[Rows], variation: Variation, changed: Array | None, samples: int
+    model: VAE, rows: Sequence[Rows], variation: Variation, effects: Mapping[str, Array], samples: int
 ) -> Evaluation:
     """Return the evaluation without the parts of the rate, from batches of rows.
 
-    `variation` is the variance of the data; for `changed` see `ladder.rounding`.
+    `variation` is the variance of the data; for `effects` see `ladder.numerical`.
     """
     deterministic = model.deterministic
     target, index = model.target_name, _column(rows, "positions")
@@ -107,15 +108,15 @@ def summarized(
     sentences: list[str] = []
     if rows[0].sampled.rates:
         bounded = {**facts, "reason": model.observation.not_a_likelihood}
-        found = _bounds(model, rows, per_example, changed, samples, drawn, bounded)
-        if not deterministic:
+        found = _bounds(model, rows, per_example, effects, samples, drawn, bounded)
+        if _without_weights(model) is None:
             sentence = ladder.verdict(_weights(rows), samples)
             sentences += [] if sentence is None else [sentence]
     else:
         names = ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS)
         found = {name: Estimate.missing(NO_DENSITY, n=len(index), **facts) for name in names}
     found["distortion"] = mean(distortion, **facts, estimator=drawn)
-    found["bits_per_dim"] = _bits(model, found, "elbo" if deterministic else "iwae")
+    found["bits_per_dim"] = _bits(model, found, "iwae" if _without_weights(model) is None else "elbo")
     found |= _latent_space(model, rows, per_example)
     found |= reconstruction.errors(model.observation, per_example["reconstruction_mse"], variation)
     ordered = {name: found[name] for name in DESCRIPTIONS if name in found}
@@ -124,6 +125,13 @@ def summarized(
         per_example=per_example,
         sentences=sentences,
     )
+
+
+def _without_weights(model: VAE) -> str | None:
+    """Return why there are no importance weights; None: there are."""
+    if model.deterministic:
+        return f"{DETERMINISTIC}: all of its importance weights are equal, and the bound for every k is the ELBO"
+    return ESTIMATED if model.latents.estimated else None
 
 
 def _array(parts: Sequence[Tensor]) -> Array:
@@ -143,7 +151,7 @@ def _bounds(
     model: VAE,
     rows: Sequence[Rows],
     per_example: dict[str, Array],
-    changed: Array | None,
+    effects: Mapping[str, Array],
     samples: int,
     drawn: str,
     facts: dict[str, Any],
@@ -158,18 +166,17 @@ def _bounds(
     deterministic = model.deterministic
     kl = "-log p(code indices), since log q = 0" if deterministic else _kl_estimator(closed, samples)
     found = {"elbo": mean(elbo, **facts, estimator=f"{drawn}; {kl}")}
-    if deterministic:
-        equal = f"{DETERMINISTIC}: all of its importance weights are equal, and the bound for every k is the ELBO"
-        missing = Estimate.missing(n=len(rate), **{**facts, "reason": equal})
+    reason = _without_weights(model)
+    if reason is not None:
+        missing = Estimate.missing(n=len(rate), **{**facts, "reason": reason})
         found |= dict.fromkeys(("iwae", *ladder.ALWAYS), missing)
-        found |= ladder.rounding(changed, facts)
     else:
         weights = _weights(rows)
         how = f"log-mean-exp of {samples} importance weights from q(z|x)"
         found["iwae"] = mean(weights.bounds[:, -1], **facts, estimator=how)
         per_example |= {"iwae": weights.bounds[:, -1], "iwae_ladder": weights.bounds}
         per_example |= {"effective_samples": weights.effective, "pareto_k": weights.pareto_k}
-        found |= ladder.estimates(weights, changed, facts)
+        found |= ladder.estimates(weights, facts)
     description = "nats needed to encode z, which is a function of x, under the prior" if deterministic else ""
     found["rate"] = mean(rate, **facts, estimator=kl, description=description)
     found["kl_per_group"] = mean(by_group, **facts, estimator=kl)
@@ -179,6 +186,9 @@ def _bounds(
     else:
         reason = "the KL of this prior and posterior is not a sum over latent dimensions"
         found["kl_per_dimension"] = Estimate.missing(n=len(rate), **{**facts, "reason": reason})
+    found |= ladder.numerical(effects, facts)
+    if "ode_difference" in found:
+        found |= {name: _widened(found[name], found["ode_difference"]) for name in ("elbo", "iwae", "rate")}
     gains = [part.sampled.gain for part in rows if part.sampled.gain is not None]
     if gains:
         per_example["prior_gain"] = _array(gains)
@@ -205,6 +215,14 @@ def _latent_space(model: VAE, rows: Sequence[Rows], per_example: dict[str, Array
         "latent_mean": mean(mu, **z, estimator="mean of posterior means"),
         "latent_std": spread(mu, variance, **z, estimator="sqrt(Var mu + E sigma^2); delta method"),
     }
+
+
+def _widened(estimate: Estimate, difference: Estimate) -> Estimate:
+    """Return an estimate whose standard error contains a numerical difference."""
+    if not isinstance(estimate.stderr, float):
+        return estimate
+    how = f"{estimate.estimator}; the standard error contains the error of the ordinary differential equation"
+    return replace(estimate, stderr=math.hypot(estimate.stderr, scalar(difference)), estimator=how)
 
 
 def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:

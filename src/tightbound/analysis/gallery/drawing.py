@@ -57,7 +57,7 @@ def source(trained: Trained, batch: Batch) -> str:
     if isinstance(model.latents, CodeLatents) and not model.latents.has_learned_prior:
         return (
             "Decoded code indices, each drawn at random, because no code prior has been trained: nothing holds the "
-            "parts of a picture together. Train one with fit_code_prior()."
+            "parts of a picture together. Train one with fit_prior()."
         )
     sampler = default_sampler(trained.folder)
     if sampler is not None:

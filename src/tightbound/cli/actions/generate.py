@@ -65,7 +65,7 @@ def sample(command: Sample) -> None:
     latents = trained.model.latents
     if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
         say("note: no code prior was trained, so all code indices are equally probable; train one with `tightbound "
-            "fit-code-prior`", sys.stderr)  # fmt: skip
+            "fit-prior`", sys.stderr)  # fmt: skip
     if kept is not None:
         say(f"kept {len(x):,} of {kept.drawn:,} samples by {kept.judge}; mean probability of their class: "
             f"{kept.before:.3f} before, {kept.after:.3f} after")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Commands that train: `tightbound train`, `fit-sampler` and `fit-code-prior`."""
+"""Commands that train: `tightbound train`, `fit-sampler` and `fit-prior`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tightbound.analysis.detection.classify import Classify
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.analysis.result import Evaluation
-from tightbound.cli.arguments import FitCodePrior, FitSampler
+from tightbound.cli.arguments import FitPrior, FitSampler
 from tightbound.cli.commands import in_flags
 from tightbound.cli.remedy import remedy_command
 from tightbound.cli.runs import load_run, open_data, say_next
@@ -151,11 +151,11 @@ def fit_sampler(command: FitSampler) -> None:
     say_next(command, f"sample {{run}} --sampler {name} --out samples{endings(trained.model.shape)[0]}")
 
 
-def fit_code_prior(command: FitCodePrior) -> None:
-    """Train a code prior, and save it in the run."""
+def fit_prior(command: FitPrior) -> None:
+    """Train the prior in a second stage, and save it in the run."""
     trained = load_run(command)
     data, _ = open_data(command, trained)
-    trained.fit_code_prior(
+    trained.fit_prior(
         data,
         command.prior,
         epochs=command.epochs,
@@ -167,6 +167,8 @@ def fit_code_prior(command: FitCodePrior) -> None:
     last = next(row for row in reversed(trained.metrics) if row["stage"])
     split = "validation" if "validation_loss" in last else "train"
     say(f"weights: {trained.weights}")
-    say(f"code prior: {last[f'{split}_loss']:.2f} nats per example ({split}, last epoch); uniform: "
-        f"{last['uniform_loss']:.2f}")  # fmt: skip
+    prior = trained.model.latents.second_stage
+    if prior is not None and split == "validation":
+        uniform = f"; uniform: {last['uniform_loss']:.2f}" if "uniform_loss" in last else ""
+        say(f"{prior.title}: {last['validation_loss']:.2f} nats per example (validation, last epoch){uniform}")
     say_next(command, draw_next(trained.model))

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
-from tightbound.core.errors import InputError, whole
+from tightbound.core.errors import InputError, number, whole
 from tightbound.core.noise import key_seed
 from tightbound.inference.samplers.base import DensitySampler
 from tightbound.priors.mixture import FiniteMixture
 
 Covariance = Literal["full", "diagonal"]
+LEAST = 1e-5  # variance that is added to each dimension by default
 
 
 class GaussianMixture(DensitySampler):
@@ -27,23 +28,29 @@ class GaussianMixture(DensitySampler):
             highest log-density of held-out codes.
         covariance: "full", or "diagonal", which needs fewer latent codes. Without arguments, it is chosen together with
             `components`.
+        reg_covar: Variance that is added to each dimension of standardized latent codes, as in scikit-learn, so that
+            few codes determine a full covariance. Without arguments, it is chosen together with `components`.
 
     References:
         From variational to deterministic autoencoders (Ghosh et al. 2020), Section 4, https://arxiv.org/abs/1903.12436
     """
 
-    TRIED: ClassVar[tuple[tuple[int, Covariance], ...]] = (
-        (1, "diagonal"), (1, "full"), (20, "diagonal"), (3, "full"), (10, "full"), (30, "full")
+    TRIED: ClassVar[tuple[tuple[int, Covariance, float], ...]] = (
+        (1, "diagonal", LEAST), (1, "full", LEAST), (20, "diagonal", LEAST), (3, "full", LEAST), (10, "full", LEAST),
+        (30, "full", LEAST), (1, "full", 0.1), (3, "full", 0.3), (10, "full", 0.3)
     )  # fmt: skip
 
     LARGE: ClassVar[int] = 300  # maximum number of latent dimensions for which full covariances are tried
 
-    def __init__(self, latent: int = 1, components: int = 10, covariance: Covariance = "full") -> None:
+    def __init__(
+        self, latent: int = 1, components: int = 10, covariance: Covariance = "full", reg_covar: float = LEAST
+    ) -> None:
         super().__init__(latent)
         self.components = whole("components", components, least=1)
         if covariance not in get_args(Covariance):
             raise InputError(f"covariance = {covariance!r}; needed: one of {', '.join(get_args(Covariance))}")
         self.covariance: Covariance = covariance
+        self.reg_covar = number("reg_covar", reg_covar, least=0)
         self.register_buffer("log_weights", torch.zeros(self.components))
         self.register_buffer("loc", torch.zeros(self.components, self.latent))
         self.register_buffer("scale_tril", torch.eye(self.latent).repeat(self.components, 1, 1))
@@ -58,15 +65,15 @@ class GaussianMixture(DensitySampler):
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
         some = codes[order[:2500]]  # enough to choose by, and fast
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
-        scores: dict[tuple[int, Covariance], float] = {}
-        for components, covariance in cls.TRIED:
-            small = covariance == "diagonal" or codes.shape[1] <= cls.LARGE
-            if small and len(held_out) and len(rest) > 2 * components:
-                candidate = cls(codes.shape[1], components, covariance)
+        scores: dict[tuple[int, Covariance, float], float] = {}
+        for tried in cls.TRIED:
+            small = tried[1] == "diagonal" or codes.shape[1] <= cls.LARGE
+            if small and len(held_out) and len(rest) > 2 * tried[0]:
+                candidate = cls(codes.shape[1], *tried)
                 candidate.start_at(rest, seed)
-                scores[components, covariance] = candidate.log_prob(held_out).mean().item()
-        components, covariance = max(scores, key=lambda each: scores[each], default=cls.TRIED[0])
-        return {"components": components, "covariance": covariance}
+                scores[tried] = candidate.log_prob(held_out).mean().item()
+        best = max(scores, key=lambda each: scores[each], default=cls.TRIED[0])
+        return dict(zip(("components", "covariance", "reg_covar"), best, strict=True))
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Fit the mixture to latent codes (N, latent).
@@ -78,7 +85,7 @@ class GaussianMixture(DensitySampler):
         if len(codes) <= self.components:
             raise InputError(f"{self.components} components need more than {len(codes)} examples; use fewer components")
         standard = ((codes - self.mean) / self.std).double()
-        log_weights, loc, scale_tril = fit_mixture(standard, self.components, seed, self.covariance)
+        log_weights, loc, scale_tril = fit_mixture(standard, self.components, seed, self.covariance, self.reg_covar)
         self.log_weights.copy_(log_weights)
         self.loc.copy_(loc)
         self.scale_tril.copy_(scale_tril)
@@ -91,7 +98,7 @@ class GaussianMixture(DensitySampler):
 
 
 def fit_mixture(
-    codes: Tensor, components: int, seed: int, covariance: Covariance = "full"
+    codes: Tensor, components: int, seed: int, covariance: Covariance = "full", reg_covar: float = LEAST
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fit a Gaussian mixture to latent codes (N, latent) in double precision, by scikit-learn's EM.
 
@@ -102,7 +109,7 @@ def fit_mixture(
     from sklearn.exceptions import ConvergenceWarning
 
     mixture = sklearn.mixture.GaussianMixture(
-        components, covariance_type="full" if covariance == "full" else "diag", reg_covar=1e-5, max_iter=300,
+        components, covariance_type="full" if covariance == "full" else "diag", reg_covar=reg_covar, max_iter=300,
         random_state=key_seed("gaussian-mixture", seed) % 2**32,
     )  # fmt: skip
     with warnings.catch_warnings():

@@ -144,7 +144,7 @@ class CodePrior(Check):
         if case.evaluation.has_uniform_codes:
             description = (
                 "All code indices are equally probable under the prior: samples decode random indices and do not look "
-                "like data. See fit_code_prior(), which trains a code prior for this run as it is."
+                "like data. See fit_prior(), which trains a code prior for this run as it is."
             )
             return Finding(self.name, "moderate", evidence, description, {"prior": "pixelcnn"})
         by_heart = scalar(trained) - 2 * scalar_error(trained) > 0

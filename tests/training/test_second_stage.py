@@ -25,9 +25,9 @@ from tightbound.data.splits.indexed import ArraySplit
 from tightbound.latents import Quantized
 from tightbound.objectives import ELBO
 from tightbound.training import TrainingState, checkpoint
-from tightbound.training.code_prior import CodeSplit, fit_code_prior
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
+from tightbound.training.second_stage import EncodedSplit, fit_prior
 from tightbound.training.signals import Interrupted, StopFlag
 from tightbound.training.trainer import Stage
 from training.interruptions import KillAt, SignalAt, die, killed
@@ -89,8 +89,8 @@ def test_loading_uses_the_prior(finished: Path) -> None:
     x = gray(20, seed=5)[:, None]
     learned = trained.evaluate(x, samples=1)["rate"].value
     (latents,) = [trained.model.latents]
-    assert latents.code_prior is not None
-    latents.code_prior.disable()
+    assert latents.second_stage is not None
+    latents.second_stage.disable()
     assert trained.evaluate(x, samples=1)["rate"].value == pytest.approx(5 * math.log(4), rel=1e-5)
     assert learned != pytest.approx(5 * math.log(4), abs=1e-3)
 
@@ -245,10 +245,9 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
 def test_some_examples_of_a_loader_are_encoded() -> None:
     data = tb.data.open(DataLoader(torch.from_numpy(gray(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
     model = tiny(data, start_at_data=False).eval()
-    assert model.latents.code_prior is not None
+    assert model.latents.second_stage is not None
     few, whole = (
-        CodeSplit(model, model.latents.code_prior, data.train, Settings(prior_max_examples=n), "training")
-        for n in (20, 99)
+        EncodedSplit(model, model.latents.second_stage, data.train, Settings(), "training", n) for n in (20, 99)
     )
     for split in (few, whole):
         split.fill(RunFolder("nowhere"), StopFlag(), True)
@@ -275,7 +274,7 @@ def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
     latents = "quantized(quantizer='vq(codebook_size=3)', positions=4)"
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
-    chosen = model.latents.code_prior
+    chosen = model.latents.second_stage
     assert chosen is not None
     chosen.enable()
     settings = Settings(epochs=4, batch_size=60, lr=1e-2, checkpoint_seconds=1e9)
@@ -293,7 +292,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     first = {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in ("last", "best")}
     write_atomic(copy / "analysis/diagnosis.json", "{}")
     trained = tb.load(copy)
-    trained.fit_code_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
+    trained.fit_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
     assert first == {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in first}
     assert not (copy / "analysis/diagnosis.json").exists()
     assert [row["epoch"] for row in trained.metrics if row["stage"]] == [1, 2, 3]
@@ -305,24 +304,24 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     settings = {**COMMON, "prior_epochs": 3, "prior_batch_size": 20, "resume": True}
     tb.fit(tiny(data, OTHER), data, run=copy, **settings)  # the run goes on as one that had that prior
     with pytest.raises(InputError, match="only the epochs"):
-        trained.fit_code_prior(data, TINY, resume=True)
+        trained.fit_prior(data, TINY, resume=True)
     with pytest.raises(InputError, match="trained on"):
-        trained.fit_code_prior(tb.data.open(gray(seed=1), levels=17))
+        trained.fit_prior(tb.data.open(gray(seed=1), levels=17))
 
 
 def test_fit_prior_is_resumed(copy: Path, longer: Path, tmp_path: Path) -> None:
     """Both the run's own prior and a new one that was stopped; until it ends the run is unchanged."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_code_prior(data, epochs=3, resume=True, quiet=True)
+    tb.load(copy).fit_prior(data, epochs=3, resume=True, quiet=True)
     assert state(copy) == state(longer)
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     shutil.copytree(copy, tmp_path / "uninterrupted")
-    tb.load(tmp_path / "uninterrupted").fit_code_prior(data, OTHER, quiet=True)
+    tb.load(tmp_path / "uninterrupted").fit_prior(data, OTHER, quiet=True)
     trained = tb.load(copy)
     with pytest.raises(Interrupted, match=r"is unchanged.*resume="):
-        fit_code_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
+        fit_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
     assert before == {p: p.read_bytes() for p in before}
-    trained.fit_code_prior(data, resume=True, quiet=True)
+    trained.fit_prior(data, resume=True, quiet=True)
     assert state(copy) == state(tmp_path / "uninterrupted")
 
 
@@ -352,7 +351,7 @@ def test_fit_prior_is_all_or_nothing(
 ) -> None:
     """Killed at any move of a file at the end, the run is the old one or, when it is opened, the new one."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_code_prior(data, OTHER, epochs=1, quiet=True)
+    tb.load(copy).fit_prior(data, OTHER, epochs=1, quiet=True)
     new, old = state(copy), state(finished)
     complete = tmp_path / "complete"
     shutil.copytree(finished, complete)

@@ -1,4 +1,4 @@
-"""Discrete latents from the command line: `fit-code-prior`, and samples of a model without a trained code prior."""
+"""Discrete latents from the command line: `fit-prior`, and samples of a model without a trained code prior."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def test_beta_has_no_effect_on_deterministic_codes_with_a_uniform_prior(cli: Cli
 
 def test_samples_without_a_trained_code_prior_come_with_a_note(cli: Cli, run: Path) -> None:
     assert "no code prior was trained" in cli("sample", run, "-n", "4").err
-    assert cli("fit-code-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--epochs", "1").status == 0
+    assert cli("fit-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--epochs", "1").status == 0
     assert "no code prior" not in cli("sample", run, "-n", "4").err
 
 
-def test_fit_code_prior_refuses_bad_options_and_shows_the_code_length(
+def test_fit_prior_refuses_bad_options_and_shows_the_code_length(
     run: Path, cli: Cli, refused: Callable[..., str], images: Path
 ) -> None:
     line = refused("train", images, "--levels", 17, "--prior-epochs", 3, "--run", "new")
-    assert "this model has no code prior" in line
-    assert "did you mean 'pixelcnn'" in refused("fit-code-prior", run, "--prior", "pixelcn")
-    assert "lr" in refused("fit-code-prior", run, "--lr", -1)
-    done = cli("fit-code-prior", run, "--epochs", 1, "--prior", "transformer(hidden=4, layers=1, heads=1)")
+    assert "this model has no prior that is trained after the rest" in line
+    assert "did you mean 'pixelcnn'" in refused("fit-prior", run, "--prior", "pixelcn")
+    assert "lr" in refused("fit-prior", run, "--lr", -1)
+    done = cli("fit-prior", run, "--epochs", 1, "--prior", "transformer(hidden=4, layers=1, heads=1)")
     assert done.status == 0, done.err
     assert "uniform: " in done.out
     assert "prior: epoch 1/1" in done.err
