@@ -159,13 +159,29 @@ class Trainer:
         Raises:
             NonFinite: If a term of the loss or the norm of a gradient became NaN or infinite.
         """
-        progress = self.progress
-        knobs = Knobs.at(self.schedules, progress)
+        knobs = Knobs.at(self.schedules, self.progress)
         if self._augmentations:
             noise = batch.noise("augment", *self._key)
             batch = replace(batch, data=augmented(batch.data, self._augmentations, noise))
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
-        summary = self._compute(batch, due, knobs)
+        losses, summaries = [optimizer.group.loss for optimizer in due], list[Summary]()
+        buffers = self._buffers() if self.settings.accumulate > 1 else []
+        for i, (part, noise) in enumerate(self._parts(batch, self._noise(batch))):
+            if i > 0:
+                _restore(buffers)  # so that all parts are computed with the same state
+            weight = batch.weight * len(part) / len(batch.data)
+            with noise.default():
+                values, summary = self.executor.call(part, self.executor.draws(part, noise), knobs, losses)
+                self._backward(due, values, weight, add=i > 0)
+            summaries.append(summary)
+        if world.size() > 1 and not self._overlaps:
+            for optimizer in due:
+                parallel.average_gradients(optimizer.group.params)
+        return self._update(batch, due, knobs, Summary.joined(summaries))
+
+    def _update(self, batch: Share, due: Sequence[GroupOptimizer], knobs: Knobs, summary: Summary) -> dict[str, float]:
+        """Check the numbers of a batch, and let the optimizers take a step; see `take_step`."""
+        progress = self.progress
         norms = [("gradient norm", norm) for optimizer in due if (norm := optimizer.clip()) is not None]
         found = self.tally.add(batch.n, summary)
         for name, value in (*found.items(), *((name, norm.item()) for name, norm in norms)):
@@ -185,23 +201,6 @@ class Trainer:
     @property
     def _key(self) -> tuple[Key, ...]:
         return self.settings.seed, self.stage.name, self.epoch, self.step
-
-    def _compute(self, batch: Share, due: Sequence[GroupOptimizer], knobs: Knobs) -> Summary:
-        """Compute the gradients of a batch, part by part, averaged over processes; return its summary."""
-        losses, summaries = [optimizer.group.loss for optimizer in due], list[Summary]()
-        buffers = self._buffers() if self.settings.accumulate > 1 else []
-        for i, (part, noise) in enumerate(self._parts(batch, self._noise(batch))):
-            if i > 0:
-                _restore(buffers)  # so that all parts are computed with the same state
-            weight = batch.weight * len(part) / len(batch.data)
-            with noise.default():
-                values, summary = self.executor.call(part, self.executor.draws(part, noise), knobs, losses)
-                self._backward(due, values, weight, add=i > 0)
-            summaries.append(summary)
-        if world.size() > 1 and not self._overlaps:
-            for optimizer in due:
-                parallel.average_gradients(optimizer.group.params)
-        return Summary.joined(summaries)
 
     def _parts(self, batch: Share, noise: Noise) -> list[tuple[Batch, Noise]]:
         """Return the parts of a batch that are computed one after the other, with their noise."""
