@@ -142,8 +142,10 @@ class VAE(core.VAE):
                 joined = context is not None and not find("latents", parse(latents).name, trust=trust).maps
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
                 inner = built if encoder is None else encoder
-                if latent != "auto":
-                    _check_takes_size(latents, trust)
+                if latent != "auto" and not takes_size(latents, trust):
+                    raise CompositionError(
+                        f"latents= {latents!r} is a map and has channels=, not a size; leave out latent="
+                    )
                 latent = defaults.latent(shape) if latent == "auto" else latent
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
@@ -306,11 +308,10 @@ def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str,
     return _is(make("latents", text, trust=trust, **supplied), Latents)
 
 
-def _check_takes_size(text: str, trust: bool) -> None:
-    """Raise CompositionError if latents have no vector of a size that could be given."""
-    takes = signature(find("latents", parse(text).name, trust=trust)).parameters
-    if not {"latent", "posterior"} & set(takes):
-        raise CompositionError(f"latents= {text!r} is a map and has channels=, not a size; leave out latent=")
+def takes_size(latents: str, trust: bool = False) -> bool:
+    """Return whether latents, as text, have vectors of a size that can be given."""
+    takes = signature(find("latents", parse(latents).name, trust=trust)).parameters
+    return bool({"latent", "posterior"} & set(takes))
 
 
 def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:

@@ -131,6 +131,13 @@ def test_the_default_network_leaves_maps() -> None:
     assert isinstance(ResNet().map_shapes((1, 16, 16)), list)
 
 
+def test_the_latent_size_and_the_network_of_a_recipe_give_way_to_maps() -> None:
+    """Named data sets have a recipe."""
+    options = {"prior": FLOW, "steps": 2, "prior_epochs": 1, "quiet": True}
+    trained = tb.train("digits", recipe="digits", latents="spatial(channels=2, factor=4)", **options)
+    assert trained.model.latents.description == "2 x 2 x 2 latents"
+
+
 def test_a_size_of_a_vector_is_refused() -> None:
     with pytest.raises(CompositionError, match="has channels=, not a size; leave out latent="):
         tb.VAE.for_data(images(16), latents="spatial", latent=8)

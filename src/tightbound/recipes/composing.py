@@ -19,7 +19,7 @@ from tightbound.data.given import Source, training_data
 from tightbound.data.readers.paths import is_pattern
 from tightbound.inference.classes import learns_classes
 from tightbound.inference.fitting import check_sampled
-from tightbound.model import VAE
+from tightbound.model import VAE, takes_size
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
 
@@ -59,6 +59,8 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     if _network_does_not_fit(config, trust):
         notes = (f"network: auto, because the network of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
+    if config.recipe is not None and config.latent == recipe(config.recipe).latent:
+        config = config if takes_size(config.latents, trust) else dataclasses.replace(config, latent="auto")
     config = _fitting_validation(config, data)
     train, _ = for_training(data, config.settings(), partial=_infers_labels(config, trust))
     model = VAE.for_data(
