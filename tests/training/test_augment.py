@@ -129,6 +129,6 @@ def test_training_resumes_to_the_same_bits_and_records_the_changes(tmp_path: Pat
 
 
 def test_the_code_prior_learns_from_images_as_they_are(tmp_path: Path) -> None:
-    """Its stage refuses no code indices, which have no pixels."""
+    """The stage of the code prior does not refuse code indices, though they have no pixels."""
     rows = cases.train("second", tmp_path / "run", AUGMENTED | {"epochs": 1})["rows"]
     assert [row["stage"] for row in rows] == ["", "prior"]

@@ -88,7 +88,35 @@ class SecondStage(Trainable):
         self.requires_grad_(True)
 
 
-class Latents(Component, nn.Module, ABC):
+class LatentDensity:
+    """Base class of what has a density p(z): how it is trained and computed."""
+
+    @property
+    def second_stage(self) -> SecondStage | None:
+        """The prior as a model to train after the rest; None: it is trained with the rest, or has no parameters."""
+        return None
+
+    @property
+    def solved(self) -> bool:
+        """Whether log p(z) is the solution of an equation, with a numerical error beyond rounding."""
+        return False
+
+    @property
+    def estimated(self) -> bool:
+        """Whether log p(z) is only known as an unbiased estimate, so that importance weights are not."""
+        return False
+
+    @property
+    def density_passes(self) -> int:
+        """Passes through the prior's network that log p(z) takes, about, if they are many."""
+        return 0
+
+    def numerical_error(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return an estimate of the error (B,) of log p(z) at z (B, latent), if it is `solved`."""
+        return z.new_zeros(len(z))
+
+
+class Latents(LatentDensity, Component, nn.Module, ABC):
     """Path from x to z through q(z | x), and from z to the likelihood's features, with the prior p(z).
 
     A subclass sets `features` and `latent` and defines five methods: `encode`, `infer`, `draw`, `decode` and `moments`.
@@ -190,11 +218,6 @@ class Latents(Component, nn.Module, ABC):
         """The schedules that the prior and the posterior declare, by knob name."""
         return {}
 
-    @property
-    def second_stage(self) -> SecondStage | None:
-        """The prior as a model to train after the rest; None: it is trained with the rest, or has no parameters."""
-        return None
-
     def replace_prior(self, prior: str | Sequence[str] | None) -> None:
         """Replace the prior by an untrained one that is trained in a second stage.
 
@@ -214,25 +237,6 @@ class Latents(Component, nn.Module, ABC):
     def support(self) -> str:
         """The set that z lies in: "real" (R^L), "sphere", ..."""
         return "real"
-
-    @property
-    def solved(self) -> bool:
-        """Whether log p(z) is the solution of an equation, with a numerical error beyond rounding."""
-        return False
-
-    @property
-    def estimated(self) -> bool:
-        """Whether log p(z) is only known as an unbiased estimate, so that importance weights are not."""
-        return False
-
-    @property
-    def density_passes(self) -> int:
-        """Passes through the prior's network that log p(z) takes, about, if they are many."""
-        return 0
-
-    def numerical_error(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return an estimate of the error (B,) of log p(z) at z (B, latent), if it is `solved`."""
-        return z.new_zeros(len(z))
 
     @property
     def evaluable(self) -> bool:

@@ -11,13 +11,13 @@ from torch.distributions import Distribution
 
 from tightbound.core.component import Component
 from tightbound.core.errors import whole
-from tightbound.core.latents import SecondStage
+from tightbound.core.latents import LatentDensity
 from tightbound.core.schedules import Schedule
 
 Encode = Callable[[Tensor], Distribution]  # encoder inputs (K, *shape) -> q(z | x), batch shape (K,)
 
 
-class Prior(Component, nn.Module, ABC):
+class Prior(LatentDensity, Component, nn.Module, ABC):
     """Base class of priors p(z | context), whose call returns a distribution of vectors of size `latent`.
 
     Args:
@@ -40,30 +40,6 @@ class Prior(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Distribution:
         """Return p(z) with event shape (latent,) and batch shape () or, if it depends on the context, (B,)."""
-
-    @property
-    def second_stage(self) -> SecondStage | None:
-        """The prior as a model to train after the rest; None: it is trained with the rest, or has no parameters."""
-        return None
-
-    @property
-    def solved(self) -> bool:
-        """Whether log p(z) is the solution of an equation, with a numerical error beyond rounding."""
-        return False
-
-    @property
-    def estimated(self) -> bool:
-        """Whether log p(z) is only known as an unbiased estimate."""
-        return False
-
-    @property
-    def density_passes(self) -> int:
-        """Passes through the prior's network that log p(z) takes, about, if they are many."""
-        return 0
-
-    def numerical_error(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return an estimate of the error (B,) of log p(z) at z (B, latent), if it is `solved`."""
-        return z.new_zeros(len(z))
 
     def start_at(self, x: Tensor) -> None:
         """Initialize the prior's pseudo-inputs, if it has any, from encoder inputs x (N, *shape)."""
